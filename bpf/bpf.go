@@ -1,0 +1,46 @@
+// Package bpf holds the BPF programs of netobs: their C source, the objects compiled from it, the Go types that bpf2go
+// made of the C structs, and how they are loaded.
+//
+// There are two programs. The front runs on every packet of one observation point; each point has a copy of its own
+// with its identity baked in. The report program, one for all, sees the few segments that the fronts pass on.
+// headers/netobs.h is the truth about records and counters.
+//
+// "go generate" needs clang 19, llvm-strip 19 and the Debian package libbpf-dev; building and testing need none of them.
+package bpf
+
+//go:generate go tool bpf2go -tags linux -cc clang-19 -strip llvm-strip-19 -target bpfel,bpfeb -type record_kind -type tcp_flag -type disposition -type unparsed_reason -type segment_record -type segment_record_options -type point_counters netobs netobs.bpf.c -- -O2 -mcpu=v3 -g -Wall -Werror -Iheaders -I/usr/include/x86_64-linux-gnu
+
+// The wire types of headers/netobs.h. Numbers are in host byte order; addresses are 16 bytes in network order, IPv4
+// mapped; times are CLOCK_MONOTONIC nanoseconds.
+type (
+	SegmentRecord        = netobsSegmentRecord
+	SegmentRecordOptions = netobsSegmentRecordOptions
+	PointCounters        = netobsPointCounters
+	Disposition          = netobsDisposition
+	UnparsedReason       = netobsUnparsedReason
+)
+
+// RecordSegment is the kind of a SegmentRecord; there are no other kinds yet.
+const RecordSegment = uint8(netobsRecordKindRECORD_SEGMENT)
+
+// Dispositions are the metric labels of PointCounters.ControlSegmentsTotal, in its order.
+var Dispositions = [...]string{
+	netobsDispositionDISPOSITION_REPORTED:     "reported",
+	netobsDispositionDISPOSITION_DUPLICATE:    "duplicate",
+	netobsDispositionDISPOSITION_RING_FULL:    "ring_full",
+	netobsDispositionDISPOSITION_RATE_LIMITED: "rate_limited",
+}
+
+// DispositionRingFull is the index in Dispositions of segments that were lost because the ring was full.
+const DispositionRingFull = netobsDispositionDISPOSITION_RING_FULL
+
+// UnparsedReasons are the metric labels of PointCounters.UnparsedPacketsTotal, in its order.
+var UnparsedReasons = [...]string{
+	netobsUnparsedReasonUNPARSED_VLAN:          "vlan",
+	netobsUnparsedReasonUNPARSED_FRAGMENT:      "fragment",
+	netobsUnparsedReasonUNPARSED_IPV6EXTENSION: "ipv6_extension",
+	netobsUnparsedReasonUNPARSED_NOT_LINEAR:    "not_linear",
+	netobsUnparsedReasonUNPARSED_TRUNCATED:     "truncated",
+	netobsUnparsedReasonUNPARSED_MALFORMED:     "malformed",
+	netobsUnparsedReasonUNPARSED_NOT_FOR_US:    "not_for_us",
+}

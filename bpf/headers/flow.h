@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The flow entry: which point reports a connection's control segments in this namespace, and what was reported.
+ * Touched by control segments and filter hits only. No lock: a race costs at worst one report too many, which the
+ * tracker absorbs. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include "netobs.h"
+
+#define MAX_FLOWS (128 << 10) /* default; the loader may choose another */
+#define OWNER_SILENT_NS (500 * 1000 * 1000ull)
+
+/* The socket pair in canonical order: the lower address and port first. */
+struct flow_key {
+	__u64 addr[2][2];
+	__u32 netns;
+	__u16 port[2];
+};
+
+_Static_assert(sizeof(struct flow_key) == 40, "a map key has no hidden padding");
+
+enum segment_kind {
+	KIND_SYN = 1 << 0,
+	KIND_SYN_ACK = 1 << 1,
+	KIND_FIN = 1 << 2,
+	KIND_RST = 1 << 3,
+};
+
+/* One direction. */
+struct flow_half {
+	__u64 reported_ns; /* time of the last report */
+	__u32 owner;	   /* point that reported last */
+	__u32 syn;	   /* last reported positions; valid iff the bit in reported is set */
+	__u32 syn_ack;
+	__u32 fin;
+	__u32 acked;	/* last acknowledgment reported; valid iff has_acked */
+	__u32 want;	/* awaited acknowledgment; valid iff waiting */
+	__u8 reported;	/* enum segment_kind */
+	__u8 has_acked; /* bool */
+	__u8 waiting;	/* bool */
+	__u8 pad[5];
+};
+
+/* Indexed by the direction: who sends, as in flow_key. */
+struct flow {
+	struct flow_half half[2];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, MAX_FLOWS);
+	__type(key, struct flow_key);
+	__type(value, struct flow);
+} flows SEC(".maps");
+
+/* a - b >= 0 in sequence space (RFC 9293 3.4) */
+static __always_inline _Bool seq_reached(__u32 a, __u32 b)
+{
+	return (__s32)(a - b) >= 0;
+}
+
+/* Fills key and returns the direction of the segment: 0 if its sender is the first of the key. */
+static __always_inline __u32 flow_key(struct flow_key *key, const struct segment_record *s, __u32 netns)
+{
+	const __u64 *src = (const __u64 *)s->src, *dst = (const __u64 *)s->dst;
+	__u32 dir = src[0] != dst[0] ? src[0] > dst[0] : src[1] != dst[1] ? src[1] > dst[1] : s->src_port > s->dst_port;
+
+	key->netns = netns;
+	if (dir) {
+		key->addr[0][0] = dst[0];
+		key->addr[0][1] = dst[1];
+		key->addr[1][0] = src[0];
+		key->addr[1][1] = src[1];
+		key->port[0] = s->dst_port;
+		key->port[1] = s->src_port;
+	} else {
+		key->addr[0][0] = src[0];
+		key->addr[0][1] = src[1];
+		key->addr[1][0] = dst[0];
+		key->addr[1][1] = dst[1];
+		key->port[0] = s->src_port;
+		key->port[1] = s->dst_port;
+	}
+	return dir;
+}
+
+/* NULL if the map is full of entries in use, which an LRU map reports only under contention. */
+static __always_inline struct flow *flow_get_or_create(const struct flow_key *key)
+{
+	struct flow *flow = bpf_map_lookup_elem(&flows, key);
+	struct flow fresh = {};
+
+	if (flow)
+		return flow;
+	bpf_map_update_elem(&flows, key, &fresh, BPF_NOEXIST);
+	return bpf_map_lookup_elem(&flows, key);
+}
+
+static __always_inline __u8 segment_kinds(__u16 flags)
+{
+	__u8 kinds = 0;
+
+	if (flags & FLAG_SYN)
+		kinds |= flags & FLAG_ACK ? KIND_SYN_ACK : KIND_SYN;
+	if (flags & FLAG_FIN)
+		kinds |= KIND_FIN;
+	if (flags & FLAG_RST)
+		kinds |= KIND_RST;
+	return kinds;
+}
+
+/* Is one of the kinds, at its position, not yet reported in this direction? */
+static __always_inline _Bool flow_is_news(const struct flow_half *half, __u8 kinds, __u32 seq, __u32 fin)
+{
+	return (kinds & ~half->reported) || ((kinds & KIND_SYN) && half->syn != seq) ||
+	       ((kinds & KIND_SYN_ACK) && half->syn_ack != seq) || ((kinds & KIND_FIN) && half->fin != fin);
+}
+
+static __always_inline void flow_note(struct flow_half *half, __u8 kinds, __u32 seq, __u32 fin)
+{
+	if (kinds & KIND_SYN)
+		half->syn = seq;
+	if (kinds & KIND_SYN_ACK)
+		half->syn_ack = seq;
+	if (kinds & KIND_FIN)
+		half->fin = fin;
+	half->reported |= kinds;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The front: parse, count, ask the filter. Headers are read in place, a bounds check for each, no helper; a data
+ * segment without surprises runs straight through. */
+#pragma once
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/in.h>
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/tcp.h>
+#include <bpf/bpf_endian.h>
+#include "maps.h"
+#include "pending.h"
+
+#define IPV4_FRAGMENT 0x3fff /* more-fragments bit and offset (RFC 791 3.1) */
+
+/* IPv6 next-header values that may stand before TCP (RFC 8200 4.1, the IANA registry). */
+#define IPV6_HOP_BY_HOP 0
+#define IPV6_ROUTING 43
+#define IPV6_FRAGMENT 44
+#define IPV6_AUTHENTICATION 51
+#define IPV6_DESTINATION 60
+#define IPV6_MOBILITY 135
+#define IPV6_HIP 139
+#define IPV6_SHIM6 140
+
+/* What the front says of a packet; smaller values are an enum unparsed_reason. */
+enum front_verdict {
+	FRONT_DONE = UNPARSED_REASON_LEN, /* not TCP, or a segment that is counted */
+	FRONT_REPORT,			  /* a segment that is counted, for the report program */
+};
+
+/* The packet is longer than what can be read directly, or it is not. */
+static __always_inline int front_short(struct __sk_buff *skb)
+{
+	return skb->data_end - skb->data < skb->len ? UNPARSED_NOT_LINEAR : UNPARSED_TRUNCATED;
+}
+
+/* Does a bridge bother this namespace with a packet for somebody else? The IP stack will drop it (ip_rcv). */
+static __always_inline _Bool not_for_us(struct __sk_buff *skb)
+{
+	return !self.egress && unlikely(skb->pkt_type == PACKET_OTHERHOST) && !shared.bridge_port[self.slot];
+}
+
+static __always_inline struct point_counters *front_counters(void)
+{
+	__u32 slot = self.slot;
+
+	return bpf_map_lookup_elem(&counters, &slot);
+}
+
+static __always_inline _Bool front_hand_over(struct __sk_buff *skb, const void *ip, const void *tcp,
+					     __u32 payload_bytes, _Bool ipv6)
+{
+	const void *data = (void *)(long)skb->data;
+	__u32 zero = 0;
+	struct handoff *h = bpf_map_lookup_elem(&handoffs, &zero);
+
+	if (!h)
+		return 0; /* for the verifier */
+	h->self = self;
+	h->ip_offset = ip - data;
+	h->tcp_offset = tcp - data;
+	h->payload_bytes = payload_bytes;
+	h->ipv6 = ipv6;
+	return 1;
+}
+
+static __always_inline void socket_pair_of(struct socket_pair *pair, const void *ip, const void *tcp, _Bool ipv6)
+{
+	if (ipv6) {
+		const __u64 *src = (const __u64 *)&((const struct ipv6hdr *)ip)->saddr;
+		const __u64 *dst = (const __u64 *)&((const struct ipv6hdr *)ip)->daddr;
+
+		pair->src_hi = src[0];
+		pair->src_lo = src[1];
+		pair->dst_hi = dst[0];
+		pair->dst_lo = dst[1];
+	} else {
+		pair->src_hi = pair->dst_hi = 0;
+		pair->src_lo = ((const struct iphdr *)ip)->saddr;
+		pair->dst_lo = ((const struct iphdr *)ip)->daddr;
+	}
+	pair->ports = *(const __u32 *)tcp;
+}
+
+/* segment_bytes: TCP header and payload, as the IP header says; negative if that contradicts itself */
+static __always_inline int front_tcp(struct __sk_buff *skb, const void *ip, const struct tcphdr *tcp,
+				     __s32 segment_bytes, _Bool ipv6)
+{
+	/* Data offset, three reserved bits, AE; then the eight classic flags (RFC 9293 3.1, RFC 9768). */
+	__u8 offset_ae = ((const __u8 *)tcp)[12], flags = ((const __u8 *)tcp)[13];
+	__u32 header = (offset_ae & 0xf0) >> 2;
+	__s32 payload_bytes = segment_bytes - header;
+	struct point_counters *c;
+	struct socket_pair pair;
+	__u64 hash;
+
+	if (unlikely(header < sizeof(*tcp) || payload_bytes < 0))
+		return UNPARSED_MALFORMED;
+	if (not_for_us(skb))
+		return UNPARSED_NOT_FOR_US;
+	c = front_counters();
+	if (!c)
+		return FRONT_DONE; /* for the verifier: the slot exists */
+	c->segment_bytes_total += payload_bytes;
+	if (unlikely((flags & ~FLAG_PSH) != FLAG_ACK)) {
+		c->segments_total__other++;
+		/* Unrolled: one load, add and store for each flag. */
+#pragma unroll
+		for (int i = 0; i < FLAGS_COUNTED; i++)
+			c->flags_total[i] += flags >> i & 1;
+		if (flags & (FLAG_SYN | FLAG_FIN | FLAG_RST))
+			goto report;
+	} else {
+		c->segments_total__ack[!!(flags & FLAG_PSH)]++;
+	}
+	socket_pair_of(&pair, ip, tcp, ipv6);
+	hash = pending_hash(&pair, &self, ipv6);
+	if (!pending_test(hash) && !report_all)
+		return FRONT_DONE;
+report:
+	return front_hand_over(skb, ip, tcp, payload_bytes, ipv6) ? FRONT_REPORT : FRONT_DONE;
+}
+
+static __always_inline int front_ipv4(struct __sk_buff *skb, struct iphdr *ip)
+{
+	void *end = (void *)(long)skb->data_end;
+	struct tcphdr *tcp = (void *)(ip + 1);
+	__u32 header = sizeof(*ip), total;
+
+	if (ip->protocol != IPPROTO_TCP)
+		return FRONT_DONE;
+	if (unlikely(ip->frag_off & bpf_htons(IPV4_FRAGMENT)))
+		return UNPARSED_FRAGMENT;
+	if (unlikely((*(__u8 *)ip & 0xf) != sizeof(*ip) / 4)) {
+		header = (*(__u8 *)ip & 0xf) << 2;
+		tcp = (void *)ip + header;
+		if (header < sizeof(*ip))
+			return UNPARSED_MALFORMED;
+		if ((void *)(tcp + 1) > end)
+			return front_short(skb);
+	}
+	total = bpf_ntohs(ip->tot_len);
+	if (unlikely(!total)) /* over 64 KiB: BIG TCP */
+		total = skb->len - ETH_HLEN;
+	return front_tcp(skb, ip, tcp, total - header, 0);
+}
+
+static __always_inline int front_ipv6(struct __sk_buff *skb, struct ipv6hdr *ip)
+{
+	void *end = (void *)(long)skb->data_end;
+	struct tcphdr *tcp = (void *)(ip + 1);
+	__u32 payload;
+
+	if (unlikely(ip->nexthdr != IPPROTO_TCP)) {
+		switch (ip->nexthdr) {
+		case IPV6_FRAGMENT:
+			return UNPARSED_FRAGMENT;
+		case IPV6_HOP_BY_HOP:
+		case IPV6_ROUTING:
+		case IPV6_AUTHENTICATION:
+		case IPV6_DESTINATION:
+		case IPV6_MOBILITY:
+		case IPV6_HIP:
+		case IPV6_SHIM6:
+			return UNPARSED_IPV6_EXTENSION;
+		default:
+			return FRONT_DONE;
+		}
+	}
+	if (unlikely((void *)(tcp + 1) > end))
+		return front_short(skb);
+	payload = bpf_ntohs(ip->payload_len);
+	if (unlikely(!payload)) /* over 64 KiB: BIG TCP */
+		payload = skb->len - ETH_HLEN - sizeof(*ip);
+	return front_tcp(skb, ip, tcp, payload, 1);
+}
+
+/* The Ethernet type. Not through struct ethhdr, which is packed: that would be two loads. */
+static __always_inline __be16 ethernet_type(void *l3)
+{
+	return *(__be16 *)(l3 - 2);
+}
+
+/* Fewer bytes to read than the smallest TCP segment has: is it TCP, or may it be? */
+static __always_inline int front_small(struct __sk_buff *skb, void *l3)
+{
+	void *end = (void *)(long)skb->data_end;
+	struct iphdr *ip = l3;
+
+	if (l3 > end)
+		return front_short(skb);
+	if (ethernet_type(l3) == bpf_htons(ETH_P_IPV6))
+		return front_short(skb);
+	if (ethernet_type(l3) != bpf_htons(ETH_P_IP))
+		return FRONT_DONE;
+	if ((void *)(ip + 1) > end)
+		return front_short(skb);
+	return ip->protocol == IPPROTO_TCP ? front_short(skb) : FRONT_DONE;
+}
+
+/* Returns an enum front_verdict or an enum unparsed_reason. */
+static __always_inline int front_ethernet(struct __sk_buff *skb)
+{
+	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *l3 = data + ETH_HLEN;
+
+	if (unlikely(l3 + sizeof(struct iphdr) + sizeof(struct tcphdr) > end))
+		return front_small(skb, l3);
+	switch (ethernet_type(l3)) {
+	case bpf_htons(ETH_P_IP):
+		return front_ipv4(skb, l3);
+	case bpf_htons(ETH_P_IPV6):
+		return front_ipv6(skb, l3);
+	case bpf_htons(ETH_P_8021Q):
+	case bpf_htons(ETH_P_8021AD):
+		return UNPARSED_VLAN;
+	default:
+		return FRONT_DONE;
+	}
+}
+
+/* Counts the packet. Returns whether the report program is to see it; then its handoff is filled. */
+static __always_inline _Bool front_packet(struct __sk_buff *skb)
+{
+	int verdict = front_ethernet(skb);
+	struct point_counters *c;
+
+	if (unlikely(verdict < FRONT_DONE)) {
+		c = front_counters();
+		if (c)
+			c->unparsed_packets_total[verdict]++;
+		return 0;
+	}
+	return verdict == FRONT_REPORT;
+}

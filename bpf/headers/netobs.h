@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the BPF programs and the loader agree on. bpf2go turns these types into Go; there is no second copy.
+ * All numbers are in host byte order; addresses are 16 bytes in network order, IPv4 mapped (::ffff:a.b.c.d). */
+#pragma once
+
+#include <linux/types.h>
+
+/* Debian 12's <linux/bpf.h> is older than TCX. The value is that of TC_ACT_UNSPEC: go on with the next program. */
+#define TCX_NEXT (-1)
+
+/* What an entry of the ring buffer is. Hop and drop records are to come. */
+enum record_kind {
+	RECORD_SEGMENT = 1,
+	RECORD_KIND_LEN,
+};
+
+/* Bits of segment_record.flags beyond the eight of <linux/tcp.h>, in the order of RFC 9293 3.1, FIN lowest. */
+enum tcp_flag {
+	FLAG_FIN = 1 << 0,
+	FLAG_SYN = 1 << 1,
+	FLAG_RST = 1 << 2,
+	FLAG_PSH = 1 << 3,
+	FLAG_ACK = 1 << 4,
+	FLAG_URG = 1 << 5,
+	FLAG_ECE = 1 << 6,
+	FLAG_CWR = 1 << 7,
+	FLAG_AE = 1 << 8, /* RFC 9768 */
+};
+
+#define TCP_OPTIONS_MAX 40
+
+/* One reported segment. */
+struct segment_record {
+	__u64 time_ns; /* CLOCK_MONOTONIC */
+	__u8 src[16];
+	__u8 dst[16];
+	__u32 point; /* id of the observation point */
+	__u32 seq;
+	__u32 ack;
+	__u32 payload_bytes; /* TCP payload; a GSO segment is one segment */
+	__u16 src_port;
+	__u16 dst_port;
+	__u16 window;
+	__u16 flags; /* enum tcp_flag */
+	__u8 kind;   /* enum record_kind; first byte after what all kinds would share */
+	__u8 ip_version;
+	__u8 ttl;	    /* or hop limit */
+	__u8 forwarded;	    /* at egress: came in by another interface of this namespace */
+	__u8 options_bytes; /* how many bytes of options follow; 0 unless the segment carries SYN */
+	__u8 pad[3];
+};
+
+/* The longer form, used when options_bytes > 0. Bytes after options_bytes are not defined. */
+struct segment_record_options {
+	struct segment_record segment;
+	__u8 options[TCP_OPTIONS_MAX];
+};
+
+_Static_assert(sizeof(struct segment_record) == 72, "wire record has no hidden padding");
+_Static_assert(sizeof(struct segment_record_options) == 112, "wire record has no hidden padding");
+
+/* What became of a control segment. */
+enum disposition {
+	DISPOSITION_REPORTED,
+	DISPOSITION_DUPLICATE, /* a copy of one reported at another point of this namespace */
+	DISPOSITION_RING_FULL,
+	DISPOSITION_RATE_LIMITED,
+	DISPOSITION_LEN,
+};
+
+/* Why a packet that is TCP, or may be, is not counted as a segment. */
+enum unparsed_reason {
+	UNPARSED_VLAN,		 /* 802.1Q or 802.1ad tag in the packet */
+	UNPARSED_FRAGMENT,	 /* IPv4 or IPv6 fragment, the first included */
+	UNPARSED_IPV6_EXTENSION, /* another IPv6 extension header before TCP, or before who knows */
+	UNPARSED_NOT_LINEAR,	 /* headers outside the directly readable part */
+	UNPARSED_TRUNCATED,	 /* the packet ends inside its headers */
+	UNPARSED_MALFORMED,	 /* header lengths contradict each other */
+	UNPARSED_NOT_FOR_US,	 /* flooded by a bridge to a namespace that will drop it (PACKET_OTHERHOST) */
+	UNPARSED_REASON_LEN,
+};
+
+#define FLAGS_COUNTED 8 /* FIN SYN RST PSH ACK URG ECE CWR */
+
+/* Per point and CPU. They only grow. A data segment touches one of the first two and the third. */
+struct point_counters {
+	__u64 segments_total__ack[2];	  /* ACK and no other flag; ACK and PSH, no other flag */
+	__u64 segment_bytes_total;	  /* payload of all segments */
+	__u64 segments_total__other;	  /* segments with any other flags */
+	__u64 flags_total[FLAGS_COUNTED]; /* flags of those other segments, by bit of enum tcp_flag */
+	__u64 control_segments_seen_total;
+	__u64 control_segments_total[DISPOSITION_LEN];
+	__u64 unparsed_packets_total[UNPARSED_REASON_LEN];
+};
+
+/* The identity of an observation point, baked into its front. */
+struct identity {
+	__u64 hash_seed[3]; /* of the pending filter: random, the same for all points */
+	__u64 netns_key;    /* the namespace's part in the hash */
+	__u32 point;	    /* in records; counts up, never used again */
+	__u32 slot;	    /* index of its counters; used again after the point is gone */
+	__u32 netns;	    /* the namespace; told apart in flows */
+	__u32 egress;	    /* bool */
+};
+
+/* BTF keeps only types that something with a place in memory refers to; this makes it keep those that Go needs. */
+struct shared_types {
+	enum record_kind record_kind;
+	enum tcp_flag tcp_flag;
+	enum disposition disposition;
+	enum unparsed_reason unparsed_reason;
+	struct segment_record_options record;
+};
+const volatile struct shared_types *const volatile shared_types = 0;
