@@ -1,0 +1,55 @@
+package decode
+
+// The names here are metric labels: changing one breaks dashboards.
+var (
+	sideNames     = [numSides]string{"originator", "responder", "unknown"}
+	roleNames     = [numRoles]string{"unknown", "local", "originator", "responder", "forwarded"}
+	outcomeNames  = [numOutcomes]string{"unknown", "completed", "refused", "unreachable", "aborted", "reset", "unanswered", "half_open"}
+	teardownNames = [numTeardowns]string{"fin", "fin_rst", "rst", "evicted", "detached", "expired"}
+	stateNames    = [numStates]string{"handshake", "established", "half_closed"}
+)
+
+// String returns the metric label of s.
+func (s Side) String() string { return nameOf(sideNames[:], s) }
+
+// String returns the metric label of r.
+func (r Role) String() string { return nameOf(roleNames[:], r) }
+
+// String returns the metric label of o.
+func (o Outcome) String() string { return nameOf(outcomeNames[:], o) }
+
+// String returns the metric label of t.
+func (t Teardown) String() string { return nameOf(teardownNames[:], t) }
+
+// String returns the metric label of s.
+func (s State) String() string { return nameOf(stateNames[:], s) }
+
+// Sides returns all sides, in order.
+func Sides() []Side { return upTo(numSides) }
+
+// Roles returns all roles, in order.
+func Roles() []Role { return upTo(numRoles) }
+
+// Outcomes returns all outcomes, in order.
+func Outcomes() []Outcome { return upTo(numOutcomes) }
+
+// Teardowns returns all teardowns, in order.
+func Teardowns() []Teardown { return upTo(numTeardowns) }
+
+// States returns all states, in order.
+func States() []State { return upTo(numStates) }
+
+func nameOf[T ~uint8](names []string, v T) string {
+	if int(v) < len(names) {
+		return names[v]
+	}
+	return "invalid"
+}
+
+func upTo[T ~uint8](n T) []T {
+	all := make([]T, n)
+	for i := range all {
+		all[i] = T(i)
+	}
+	return all
+}

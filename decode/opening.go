@@ -1,0 +1,167 @@
+package decode
+
+// stepOpening takes a segment during the handshake.
+func (t *Tracker) stepOpening(c *conn, s Side, seg *Segment) Place {
+	switch {
+	case seg.Has(RST):
+		c.note(s, seg, false)
+		return t.openingRST(c, s, seg)
+	case seg.Has(SYN | ACK):
+		c.note(s, seg, false)
+		return t.openingSYNACK(c, s, seg)
+	case seg.Has(SYN):
+		c.note(s, seg, false)
+		return t.openingSYN(c, s, seg)
+	}
+	return t.openingACK(c, s, seg)
+}
+
+// openingSYN takes a SYN that does not begin a new attempt.
+func (t *Tracker) openingSYN(c *conn, s Side, seg *Segment) Place {
+	h := &c.half[s]
+	switch {
+	case !h.has(issKnown): // simultaneous open (RFC 9293 §3.5, figure 7)
+		h.startAt(seg.Seq, seg.Payload)
+		t.see(c, s, seg)
+		return Place{Kind: PlaceSYN}
+	case s == Originator && c.has(unseen): // the SYN reaches us behind its SYN-ACK
+		h.startAt(seg.Seq, seg.Payload)
+		c.set(unseen, false)
+		c.start, c.syn = seg.Time, seg.Time
+		t.see(c, s, seg)
+		return Place{Kind: PlaceSYN}
+	}
+	c.syns = increase(c.syns)
+	if c.phase == phaseSynSent {
+		t.waitForAnswer(c, seg.Time, seg.Time-c.repeat)
+		c.repeat = seg.Time
+		c.syn = seg.Time
+	} else {
+		c.bits |= synRepeated
+	}
+	return Place{Kind: PlaceSYN, Again: true}
+}
+
+// increase adds one to a count of retransmissions.
+func increase(n uint16) uint16 {
+	if n+1 == 0 {
+		return n
+	}
+	return n + 1
+}
+
+// acksSYN reports whether a segment of the peer acknowledges the SYN of h, and nothing that was not sent: between ISS+1
+// and ISS+1+its data (TCP Fast Open, RFC 7413 §4.2.2).
+func (h *half) acksSYN(seg *Segment) bool {
+	return seg.Has(ACK) && h.has(issKnown) && seg.Ack.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1))
+}
+
+func (t *Tracker) openingSYNACK(c *conn, s Side, seg *Segment) Place {
+	h, peer := &c.half[s], &c.half[1-s]
+	if !peer.acksSYN(seg) || s == Originator && !h.has(issKnown) {
+		return Place{Kind: PlaceIgnored} // answers another SYN (RFC 9293 §3.5, figure 8)
+	}
+	again := peer.has(synAcked)
+	peer.bits |= synAcked
+	t.see(c, s, seg)
+	switch {
+	case !h.has(issKnown):
+		h.startAt(seg.Seq, seg.Payload)
+	case seg.Seq != h.iss: // two answers, as from a restarted server: the originator chooses
+		c.altISS = seg.Seq
+		c.bits |= altKnown
+	}
+	if s == Responder && !c.has(answered) {
+		c.bits |= answered
+		c.answer = seg.Time
+	}
+	c.set(synRepeated, false)
+	switch {
+	case h.has(synAcked) && !again: // each acknowledged the other's SYN: a simultaneous open is done
+		t.becomeEstablished(c, s, seg.Time, true)
+		return Place{Kind: PlaceCompletes}
+	case c.phase == phaseSynSent:
+		t.becomeSynReceived(c, seg.Time)
+	case again:
+		c.synACKs = increase(c.synACKs)
+		t.waitForAnswer(c, seg.Time, seg.Time-c.repeat)
+		c.repeat = seg.Time
+	}
+	return Place{Kind: PlaceSYNACK, Again: again}
+}
+
+// openingACK takes a segment without SYN and RST. From the originator it completes the handshake if it acknowledges the
+// responder's SYN, whatever else it carries; also when it is a later one because the completing ACK was lost to us. If
+// even the SYN-ACK was: an originator sends nothing but SYN and RST before it got one (RFC 9293 §3.10.7.3).
+func (t *Tracker) openingACK(c *conn, s Side, seg *Segment) Place {
+	h, peer := &c.half[s], &c.half[1-s]
+	room := c.room(seg.Time)
+	if !h.ahead(seg.Seq, room) {
+		return Place{Kind: PlaceIgnored}
+	}
+	if peer.has(issKnown) && !peer.ahead(seg.Ack, room) {
+		if !c.has(altKnown) || seg.Ack.From(c.altISS.Add(1)) > maxWindow {
+			return Place{Kind: PlaceIgnored}
+		}
+		peer.startAt(c.altISS, 0)
+	}
+	if s == Responder && !c.half[Originator].acksSYN(seg) && !h.has(synAcked) {
+		return Place{Kind: PlaceIgnored} // a challenge (RFC 5961 §4) to a SYN that met an older connection
+	}
+	t.see(c, s, seg)
+	peer.bits |= synAcked
+	if s == Responder && !h.has(synAcked) {
+		// Its SYN-ACK was lost to us, or it answers a SYN with a bare ACK. The originator's next segment tells.
+		h.sentTo(seg.Seq, room)
+		c.note(s, seg, false)
+		if c.phase == phaseSynSent {
+			t.becomeSynReceived(c, seg.Time)
+		}
+		return Place{Kind: PlaceACK}
+	}
+	exact := seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1)) && peer.has(issKnown)
+	t.becomeEstablished(c, s, seg.Time, exact)
+	p := t.stepOpen(c, s, seg)
+	if c.phase == phaseEstablished {
+		// It was awaited, so it says nothing about what else this source reports, nor how much will follow.
+		c.plain = 0
+		h.bits &^= sized
+		peer.bits &^= sized
+	}
+	if p.Kind != PlaceIgnored {
+		p = Place{Kind: PlaceCompletes}
+	}
+	return p
+}
+
+// openingRST takes an RST before the handshake is complete. In SYN-SENT it must acknowledge the SYN, later its sequence
+// number must be the next one exactly (RFC 9293 §3.10.7.3 and .4, RFC 5961 §3.2): before data flows an observer knows
+// that number, so a forged RST has no chance.
+func (t *Tracker) openingRST(c *conn, s Side, seg *Segment) Place {
+	h, peer := &c.half[s], &c.half[1-s]
+	next := h.has(issKnown) && seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1)) ||
+		c.has(altKnown) && s == Responder && seg.Seq == c.altISS.Add(1)
+	var o Outcome
+	var kind PlaceKind
+	switch {
+	case s == Originator && next:
+		o, kind = OutcomeAborted, PlaceAborted
+	case s == Responder && c.phase == phaseSynSent && peer.acksSYN(seg):
+		o, kind = OutcomeRefused, PlaceRefused
+	case s == Responder && c.phase == phaseSynReceived &&
+		(next || !h.has(issKnown) && h.ahead(seg.Seq, maxWindow) || c.has(synRepeated) && peer.acksSYN(seg)):
+		// The last: the originator repeats its SYN, so for all it knows it is in SYN-SENT.
+		o, kind = OutcomeReset, PlaceReset
+	default:
+		return Place{Kind: PlaceIgnored}
+	}
+	t.see(c, s, seg)
+	if c.has(unseen) {
+		c.closer = s
+		c.bits |= closerSeen
+		t.endConnection(c, TeardownRST, seg.Time)
+	} else {
+		t.endHandshake(c, o, seg.Time)
+	}
+	return Place{Kind: kind}
+}

@@ -1,0 +1,127 @@
+package decode
+
+// Step takes the next segment and says what it meant. Segments of one connection come in the order in which their point
+// saw them; those of different connections need not.
+func (t *Tracker) Step(seg *Segment) Place {
+	t.now = max(t.now, seg.Time)
+	k, high := keyOf(seg)
+	c := t.table.find(&k)
+
+	// What silence decided before this segment does not depend on how often Advance is called.
+	for c != nil && c.deadline != 0 && c.deadline < seg.Time {
+		if t.expire(c); c.phase == phaseFree {
+			c = nil
+		}
+	}
+	if !sendable(seg) {
+		return Place{Kind: PlaceIgnored, Side: SideUnknown}
+	}
+	if c != nil && c.replacedBy(c.side(high), seg) {
+		t.drop(c, TeardownExpired, t.silence(c), seg.Time)
+		c = nil
+	}
+	if c == nil {
+		return t.begin(&k, high, seg)
+	}
+
+	side := c.side(high)
+	var p Place
+	switch {
+	case c.phase == phaseFinished:
+		c.netns.Late++
+		p.Kind = PlaceLate
+	case c.phase.opening():
+		p = t.stepOpening(c, side, seg)
+	default:
+		p = t.stepOpen(c, side, seg)
+	}
+	if p.Kind != PlaceIgnored {
+		t.touch(c, seg.Time)
+	}
+	p.Side = SideUnknown
+	if c.has(sidesKnown) {
+		p.Side = side
+	}
+	return p
+}
+
+// sendable reports whether TCP sends segments with such flags and reacts to them: with ACK, or to ask or to reset
+// (RFC 9293 §3.10.7.4, fifth: "if the ACK bit is off, drop the segment"), and no SYN with FIN. Null, FIN and Xmas scans
+// end here: no connection comes of them.
+func sendable(seg *Segment) bool {
+	switch {
+	case seg.Has(RST):
+		return true
+	case seg.Has(SYN):
+		return !seg.Has(FIN)
+	}
+	return seg.Has(ACK)
+}
+
+// replacedBy reports whether a segment of side s belongs to a new connection on the same socket pair: a SYN with another
+// initial sequence number (RFC 9293 §3.4.1: a new incarnation), or, since its SYN may be lost to us, a SYN-ACK neither
+// of whose numbers fits.
+//
+// A SYN into an open connection may also be forged, or meet an end that is still alive and challenges it (RFC 5961 §4).
+// We believe the SYN: the old connection's own SYN-ACK or data would hardly be reported live, so waiting for proof
+// would leave dead connections open for ever.
+func (c *conn) replacedBy(s Side, seg *Segment) bool {
+	if !seg.Has(SYN) || seg.Has(RST) {
+		return false
+	}
+	h, peer := &c.half[s], &c.half[1-s]
+	if !seg.Has(ACK) {
+		if !h.has(issKnown) {
+			return c.phase != phaseSynSent // else a simultaneous open
+		}
+		// An ISS inferred from a SYN-ACK's acknowledgment includes data sent with the SYN.
+		return seg.Seq != h.iss && !(c.has(unseen) && seg.Seq.Add(seg.Payload) == h.iss)
+	}
+	if c.phase.opening() {
+		return false
+	}
+	return !(h.has(issKnown) && seg.Seq == h.iss) && !(peer.has(issKnown) && seg.Ack.From(peer.iss.Add(1)) <= peer.nxt.From(peer.iss.Add(1)))
+}
+
+// begin makes a connection of a segment that belongs to none.
+func (t *Tracker) begin(k *key, high bool, seg *Segment) Place {
+	s, rst, synACK := Originator, seg.Has(RST), seg.Has(SYN|ACK) && !seg.Has(RST)
+	if synACK {
+		s = Responder
+	}
+	c := t.create(k, high, s, seg)
+	c.note(s, seg, false)
+	if seg.Has(SYN) && !rst && !synACK {
+		t.becomeSynSent(c, seg)
+		return Place{Kind: PlaceSYN, Side: Originator}
+	}
+
+	c.bits |= unseen
+	c.set(sidesKnown, synACK)
+	t.see(c, s, seg)
+	h, peer := &c.half[s], &c.half[1-s]
+	if synACK {
+		h.startAt(seg.Seq, seg.Payload)
+		peer.startAt(seg.Ack-1, 0)
+		peer.bits |= synAcked
+		c.bits |= answered | beyondACK
+		c.answer = seg.Time
+		t.becomeSynReceived(c, seg.Time)
+		return Place{Kind: PlaceUnseen, Side: s}
+	}
+	h.sentTo(seg.Seq, maxWindow)
+	h.sentTo(seg.Seq.Add(seg.Payload), maxWindow)
+	if seg.Has(ACK) {
+		peer.ackedTo(seg.Ack, maxWindow)
+	}
+	c.set(beyondACK, seg.Payload > 0 || seg.Has(FIN))
+	t.becomeEstablished(c, s, seg.Time, false)
+	switch {
+	case rst:
+		t.stepRST(c, s, seg)
+	case seg.Has(FIN):
+		t.stepFIN(c, s, seg)
+		t.waitOpen(c, seg.Time)
+	}
+	return Place{Kind: PlaceUnseen, Side: SideUnknown}
+}
