@@ -1,0 +1,49 @@
+// Package metrics tells Prometheus what netobs saw: it counts the results of package decode, reads the kernel's counters
+// when scraped, and serves both over HTTP.
+//
+// All names begin with netobs_. A segment is a TCP header with its payload; an observation point is one direction of one
+// network interface in one network namespace (netns); a handshake is the exchange that opens a connection (SYN, SYN-ACK,
+// ACK) and a teardown the one that ends it (FIN or RST). Units are those of the name's ending; everything else is a count.
+//
+//	name                             type       labels                                 unit         meaning
+//	segments_total                   counter    netns, interface, direction            segments     TCP segments that passed the point
+//	segment_bytes_total              counter    netns, interface, direction            bytes        TCP payload they carried
+//	flags_total                      counter    netns, interface, direction, flag      segments     segments with this control bit set
+//	handshakes_total                 counter    netns, role, outcome                   handshakes   attempts to open a connection whose outcome is known
+//	handshake_duration_seconds       histogram  netns, role, leg                       seconds      how long completed handshakes took, from the first transmission
+//	handshake_retransmissions_total  counter    netns, role, segment                   segments     handshake segments sent again
+//	connections_unseen_total         counter    netns, role                            connections  connections first seen after their handshake
+//	teardowns_total                  counter    netns, role, teardown, closer          connections  connections that ended
+//	connection_duration_seconds      histogram  netns, role                            seconds      how long connections lasted, from first SYN to FIN or RST
+//	connections                      gauge      netns, role, state                     connections  connections open now
+//	late_segments_total              counter    netns                                  segments     segments of connections that had already ended
+//	control_segments_total           counter    netns, interface, disposition          segments     control segments by what became of them in the kernel
+//	control_segments_seen_total      counter    netns, interface                       segments     control segments before any decision
+//	unparsed_packets_total           counter    netns, interface, reason               packets      packets that are TCP, or may be, but were not decoded
+//	records_read_total               counter                                           records      control segments that arrived in the program
+//	tracker_evictions_total          counter                                           connections  connections given up because the table was full
+//	tracker_connections              gauge                                             connections  connections in the table now
+//	tracker_capacity                 gauge                                             connections  connections the table can hold
+//	observation_points               gauge      netns, hook                            points       points being watched now
+//	attach_errors_total              counter    netns, reason                          errors       failed attempts to watch an interface
+//	build_info                       gauge      version, go, kernel                                 always 1; the labels tell what is running
+//
+// # Reading them
+//
+// Every namespace reports its own view: a connection that leaves container A, crosses the host and enters container B is
+// counted in three namespaces, with the roles originator, forwarded and responder. For a host-wide figure select roles,
+// role=~"local|originator" for outgoing or role=~"local|responder" for incoming connections; a sum over all roles counts a
+// connection once per namespace it crosses.
+//
+// Two sums hold, and are what to look at when in doubt about netobs itself. With traffic at rest,
+// control_segments_seen_total = the sum of control_segments_total over disposition, and disposition="reported" summed
+// over all points = records_read_total. In each namespace, handshakes_total{outcome="completed"} +
+// connections_unseen_total = teardowns_total + connections{state=~"established|half_closed"}.
+//
+// # When a series appears
+//
+// A counter that appears with its first event hides that event from rate(). So these begin at 0: handshakes_total with
+// all outcomes as soon as a role was seen in a namespace, control_segments_total and unparsed_packets_total with all
+// their values as soon as an interface is watched. The rest appears with its first event, flags_total for each flag, so
+// that a namespace costs at most 60 series while it is quiet and about 250 when it is busy.
+package metrics

@@ -1,0 +1,75 @@
+package metrics
+
+import (
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"netobs/decode"
+)
+
+// Build says what is running.
+type Build struct {
+	Version string // of netobs
+	Go      string // release that built it
+	Kernel  string // release it runs on
+}
+
+// Metrics counts what the decoder found and is the collector of everything netobs exports. The methods whose names begin
+// with Observe are called by the goroutine that steps the tracker; they never wait for a scrape longer than it takes to
+// copy the counts, or to walk over the histograms when one begins. All methods may be called concurrently.
+type Metrics struct {
+	kernel func() (Kernel, error)
+	build  Build
+
+	handshakeDuration  *prometheus.HistogramVec
+	connectionDuration *prometheus.HistogramVec
+
+	mu         sync.Mutex                   // guards all below
+	namespaces map[string]*namespace        // by label
+	tallied    map[uint32]decode.NetnsTally // by NetnsID: the tallies that are already in namespaces
+	tracker    trackerCounts
+}
+
+// New returns the metrics of the program described by build. kernel is asked for the kernel's counters at each scrape,
+// from several goroutines when scrapes overlap; what it returns is only read, its error fails the scrape. It may be nil
+// where there is no kernel side.
+func New(build Build, kernel func() (Kernel, error)) *Metrics {
+	if kernel == nil {
+		kernel = func() (Kernel, error) { return Kernel{}, nil }
+	}
+	return &Metrics{
+		kernel:             kernel,
+		build:              build,
+		handshakeDuration:  newHandshakeDuration(),
+		connectionDuration: newConnectionDuration(),
+		namespaces:         make(map[string]*namespace),
+		tallied:            make(map[uint32]decode.NetnsTally),
+	}
+}
+
+// Describe sends every Desc. It implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, f := range families {
+		ch <- f.desc
+	}
+	m.handshakeDuration.Describe(ch)
+	m.connectionDuration.Describe(ch)
+}
+
+// Collect sends the metrics as they are now. It implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	s := make(sums)
+	s.add(buildInfo, 1, m.build.Version, m.build.Go, m.build.Kernel)
+
+	// The kernel is asked last, so that what was decoded is counted there too.
+	m.addTo(s)
+	if k, err := m.kernel(); err != nil {
+		ch <- prometheus.NewInvalidMetric(recordsReadTotal.desc, err)
+	} else {
+		k.addTo(s)
+	}
+	s.send(ch)
+	m.handshakeDuration.Collect(ch)
+	m.connectionDuration.Collect(ch)
+}
