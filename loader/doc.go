@@ -1,0 +1,12 @@
+// Package loader watches network namespaces: it finds their interfaces, attaches the BPF programs to them, follows
+// what appears, goes, is renamed or moves, and reads what the programs report.
+//
+// A Loader has two users. One goroutine calls Attach and then Follow, and owns what is attached. Another reads segments
+// from Reader. What both need, and the counters read at scrape time, is behind one mutex that is never held across an
+// attachment.
+//
+// Nothing is kept open inside a watched namespace: a file descriptor or a socket there would keep its interfaces alive
+// after "ip netns del". One rtnetlink socket in netobs' own namespace hears the events of all (NETLINK_LISTEN_ALL_NSID);
+// for that the kernel assigns each watched namespace a number, which it forgets with the namespace. To attach, the
+// namespace is opened again by its path for some milliseconds.
+package loader

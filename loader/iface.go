@@ -1,0 +1,102 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Kinds of interfaces that can be asked for. Others are named by the kernel's own word for them, such as vxlan.
+const (
+	KindLoopback = "loopback"
+	KindVeth     = "veth"
+	KindBridge   = "bridge"
+	KindPhysical = "physical"
+	KindAny      = "any"
+)
+
+// Kinds returns the kinds that Selection takes.
+func Kinds() []string {
+	return []string{KindLoopback, KindVeth, KindBridge, KindPhysical, "tap", "macvlan", "ipvlan", "netkit", KindAny}
+}
+
+// Selection says which interfaces are watched. The zero value means loopback, veth and bridge interfaces.
+type Selection struct {
+	// Kinds of interfaces. Optional: without, the three above, or all kinds if Names is given.
+	Kinds []string
+	// Names are globs as in path.Match; an interface must match one. Optional.
+	Names []string
+}
+
+// Validate returns what is wrong with the globs.
+func (s *Selection) Validate() error {
+	var errs []error
+	for _, glob := range s.Names {
+		if _, err := path.Match(glob, ""); err != nil {
+			errs = append(errs, fmt.Errorf("interface pattern %q: %w", glob, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (s *Selection) wants(i *iface) bool {
+	kinds := s.Kinds
+	if len(kinds) == 0 {
+		kinds = []string{KindLoopback, KindVeth, KindBridge}
+		if len(s.Names) > 0 {
+			kinds = []string{KindAny}
+		}
+	}
+	if !slices.Contains(kinds, i.kind) && !slices.Contains(kinds, KindAny) {
+		return false
+	}
+	return len(s.Names) == 0 || slices.ContainsFunc(s.Names, func(glob string) bool {
+		ok, _ := path.Match(glob, i.name) // checked by Validate
+		return ok
+	})
+}
+
+// iface is what is known of one interface.
+type iface struct {
+	index       int
+	name, kind  string
+	up          bool
+	ethernet    bool // packets begin with an Ethernet header
+	masterIndex int  // of the bridge or bond it belongs to; 0 if none
+	peerIndex   int  // of a veth, in the namespace peerNsid; 0 if not known
+	peerNsid    int  // ownNsid: the same namespace
+	points      []*point
+}
+
+func newIface(l netlink.Link) *iface {
+	a := l.Attrs()
+	i := &iface{
+		index:       a.Index,
+		name:        a.Name,
+		kind:        kindOf(l),
+		up:          a.RawFlags&unix.IFF_UP != 0,
+		ethernet:    a.EncapType == "ether" || a.EncapType == "loopback",
+		masterIndex: a.MasterIndex,
+		peerNsid:    a.NetNsID,
+	}
+	if i.kind == KindVeth {
+		i.peerIndex = a.ParentIndex
+	}
+	return i
+}
+
+func kindOf(l netlink.Link) string {
+	switch {
+	case l.Attrs().EncapType == "loopback":
+		return KindLoopback
+	case l.Type() == "device":
+		return KindPhysical
+	case l.Type() == "tuntap" || l.Type() == "tun":
+		return "tap"
+	}
+	return l.Type()
+}

@@ -1,0 +1,199 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	netnsDir  = "/run/netns"
+	hostNetns = "/proc/1/ns/net"
+
+	// HostName is the name of the host's namespace, that of process 1.
+	HostName = "host"
+)
+
+// A Netns is a network namespace that the user asked for. It holds no reference: the namespace may go at any time.
+type Netns struct {
+	Name string // for people and metrics
+	Path string // where it can be opened
+
+	dev, ino uint64 // identity; a path may come to mean another namespace
+}
+
+// FindNetns finds a namespace by its name under /run/netns, by a path such as /proc/1234/ns/net, or by the word host.
+// The error says what to do.
+func FindNetns(arg string) (Netns, error) {
+	switch {
+	case arg == HostName:
+		return findPath(hostNetns, HostName)
+	case arg == "":
+		return Netns{}, errors.New("the name of a network namespace is empty")
+	case strings.Contains(arg, "/"):
+		return findPath(arg, "")
+	}
+	ns, err := findPath(filepath.Join(netnsDir, arg), arg)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Netns{}, fmt.Errorf("no network namespace %q under %s%s", arg, netnsDir, suggest(arg))
+	}
+	return ns, err
+}
+
+// FindPid finds the network namespace of a process.
+func FindPid(pid int) (Netns, error) {
+	ns, err := findPath(fmt.Sprintf("/proc/%d/ns/net", pid), "")
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
+		return Netns{}, fmt.Errorf("no process with pid %d: it has ended, or lives in another pid namespace", pid)
+	}
+	return ns, err
+}
+
+// findPath opens path to see what it is. Without a name, the one that the namespace has elsewhere is taken.
+func findPath(path, name string) (Netns, error) {
+	ns := Netns{Name: name, Path: path}
+	f, err := ns.open()
+	if err != nil {
+		return Netns{}, err
+	}
+	defer f.Close()
+	if ns.dev, ns.ino, err = identity(f); err != nil {
+		return Netns{}, err
+	}
+	if ns.Name == "" {
+		ns.Name = ns.knownName()
+	}
+	return ns, nil
+}
+
+// open opens the namespace. The caller closes it soon: while it is open, the namespace cannot end.
+func (ns *Netns) open() (*os.File, error) {
+	f, err := os.Open(ns.Path)
+	if errors.Is(err, fs.ErrPermission) {
+		return nil, fmt.Errorf("open network namespace %s: %w: run netobs as root", ns.Path, err)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open network namespace: %w", err)
+	}
+	if kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+		f.Close()
+		return nil, fmt.Errorf("%s is no network namespace: give a name under %s, or a path such as /proc/PID/ns/net",
+			ns.Path, netnsDir)
+	}
+	if ns.ino == 0 {
+		return f, nil
+	}
+	dev, ino, err := identity(f)
+	if err == nil && (dev != ns.dev || ino != ns.ino) {
+		err = fmt.Errorf("%s is another network namespace now: %w", ns.Path, fs.ErrNotExist)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// identity returns what tells a namespace from all others that exist now.
+func identity(f *os.File) (dev, ino uint64, err error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+		return 0, 0, fmt.Errorf("stat %s: %w", f.Name(), err)
+	}
+	return uint64(st.Dev), st.Ino, nil
+}
+
+// Same reports whether both are one namespace.
+func (ns *Netns) Same(o *Netns) bool { return ns.dev == o.dev && ns.ino == o.ino }
+
+// knownName returns host, the name under /run/netns, or else the path, in short.
+func (ns *Netns) knownName() string {
+	if host, err := findPath(hostNetns, HostName); err == nil && ns.Same(&host) {
+		return HostName
+	}
+	for _, name := range netnsNames() {
+		if named, err := findPath(filepath.Join(netnsDir, name), name); err == nil && ns.Same(&named) {
+			return name
+		}
+	}
+	var pid int
+	if n, _ := fmt.Sscanf(ns.Path, "/proc/%d/ns/net", &pid); n == 1 {
+		return fmt.Sprintf("pid-%d", pid)
+	}
+	return ns.Path
+}
+
+func netnsNames() []string {
+	entries, _ := os.ReadDir(netnsDir) // none if the directory is missing
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
+}
+
+// suggest ends an error about an unknown name: with the names that are near, or with all, or with how to make one.
+func suggest(name string) string {
+	names := netnsNames()
+	if len(names) == 0 {
+		return "; there are none: make one with \"ip netns add " + name + "\""
+	}
+	near := slices.DeleteFunc(slices.Clone(names), func(n string) bool { return distance(n, name) > 1+len(name)/4 })
+	if len(near) > 0 {
+		return "; did you mean " + strings.Join(near, " or ") + "?"
+	}
+	const most = 8
+	if len(names) > most {
+		names = append(names[:most], "…")
+	}
+	return "; there are " + strings.Join(names, ", ")
+}
+
+// distance is the Levenshtein distance in bytes.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			substitute := diagonal
+			if a[i] != b[j] {
+				substitute++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(substitute, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// Do calls f on a thread inside the namespace, with the open namespace. The error is that of f, or says why the
+// namespace could not be entered; it wraps fs.ErrNotExist if the namespace is gone or its path means another one.
+func (ns *Netns) Do(f func(fd int) error) error {
+	file, err := ns.open()
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	done := make(chan error)
+	go func() {
+		// Never unlocked: the thread ends with the goroutine, so that no other one runs in the wrong namespace.
+		runtime.LockOSThread()
+		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+			done <- fmt.Errorf("enter network namespace %s: %w", ns.Name, err)
+			return
+		}
+		done <- f(int(file.Fd()))
+	}()
+	return <-done
+}

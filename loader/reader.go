@@ -1,0 +1,177 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"time"
+	"unsafe"
+
+	"github.com/cilium/ebpf/ringbuf"
+	"golang.org/x/sys/unix"
+
+	"netobs/bpf"
+	"netobs/decode"
+)
+
+// DefaultTick is how long records may wait in the ring when traffic is low.
+const DefaultTick = 100 * time.Millisecond
+
+// ErrDrained is returned by Reader.Next when it found the ring empty at a tick. See Reader.Now.
+var ErrDrained = errors.New("ring is empty")
+
+// ErrClosed is returned by Reader.Next after Reader.Flush, when all records were read.
+var ErrClosed = os.ErrClosed
+
+// A Reader takes the records of the fronts from the ring buffer. It belongs to one goroutine; only Flush may be called
+// by others.
+type Reader struct {
+	l      *Loader
+	ring   *ringbuf.Reader
+	record ringbuf.Record
+	tick   time.Duration
+	epoch  int64 // CLOCK_REALTIME less CLOCK_MONOTONIC when the reader was made, in ns
+	now    int64 // of the last tick
+	read   uint64
+	lost   uint64
+}
+
+// NewReader returns the reader of l, which has only one. The caller closes it. A tick of 0 means DefaultTick.
+func (l *Loader) NewReader(tick time.Duration) (*Reader, error) {
+	ring, err := ringbuf.NewReader(l.progs.Ring)
+	if err != nil {
+		return nil, fmt.Errorf("open ring buffer: %w", err)
+	}
+	if tick == 0 {
+		tick = DefaultTick
+	}
+	r := &Reader{l: l, ring: ring, tick: tick, epoch: time.Now().UnixNano() - monotonic()}
+	r.schedule()
+	return r, nil
+}
+
+// monotonic returns CLOCK_MONOTONIC, the clock of the records, in ns.
+func monotonic() int64 {
+	var ts unix.Timespec
+	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail for this clock
+	return ts.Nano()
+}
+
+// schedule sets the time of the next tick.
+func (r *Reader) schedule() {
+	r.now = r.epoch + monotonic()
+	r.ring.SetDeadline(time.Now().Add(r.tick))
+}
+
+// Next waits for a segment and fills seg. It returns ErrDrained at each tick, when all that was in the ring is read, and
+// ErrClosed after Flush. seg.Options are valid until the next call.
+func (r *Reader) Next(seg *decode.Segment) error {
+	for {
+		err := r.ring.ReadInto(&r.record)
+		switch {
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			r.publish()
+			r.schedule()
+			return ErrDrained
+		case errors.Is(err, ringbuf.ErrFlushed):
+			r.now = r.epoch + monotonic()
+			r.publish()
+			return ErrClosed
+		case err != nil:
+			return fmt.Errorf("read ring buffer: %w", err)
+		}
+		r.read++
+		if r.segment(seg) {
+			return nil
+		}
+	}
+}
+
+// publish hands over what only changes with the reading, and forgets points whose last records were read.
+func (r *Reader) publish() {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	r.l.read = r.read
+	r.l.gone.drained()
+	r.l.retired.drained()
+	for _, id := range r.l.retired.take() {
+		delete(r.l.points, id)
+	}
+}
+
+// Now is the time, in ns since the Unix epoch, up to which all records were read when Next returned ErrDrained.
+func (r *Reader) Now() int64 { return r.now }
+
+// Lost reports whether records were lost since it was last asked.
+func (r *Reader) Lost() bool {
+	lost := r.l.progs.RecordsLost()
+	more := lost != r.lost
+	r.lost = lost
+	return more
+}
+
+// Gone returns the ids of the namespaces that ended and whose last records were read, once.
+func (r *Reader) Gone() []uint32 {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	return r.l.gone.take()
+}
+
+// Flush makes Next return what is in the ring, and then ErrClosed. Detach first.
+func (r *Reader) Flush() error { return r.ring.Flush() }
+
+// Close releases the ring's memory. A Next that waits returns.
+func (r *Reader) Close() error { return r.ring.Close() }
+
+// segment turns the record into seg. This is the only place that knows both. False: no such record kind.
+func (r *Reader) segment(seg *decode.Segment) bool {
+	raw := r.record.RawSample
+	if len(raw) < int(unsafe.Sizeof(bpf.SegmentRecord{})) {
+		return false
+	}
+	rec := (*bpf.SegmentRecord)(unsafe.Pointer(&raw[0])) // aligned: the slice is the reader's own allocation
+	if rec.Kind != bpf.RecordSegment {
+		return false
+	}
+	dst := netip.AddrFrom16(rec.Dst).Unmap()
+	*seg = decode.Segment{
+		Time:      r.epoch + int64(rec.TimeNs),
+		Src:       netip.AddrPortFrom(netip.AddrFrom16(rec.Src).Unmap(), rec.SrcPort),
+		Dst:       netip.AddrPortFrom(dst, rec.DstPort),
+		Seq:       decode.Seq(rec.Seq),
+		Ack:       decode.Seq(rec.Ack),
+		Payload:   rec.PayloadBytes,
+		Wnd:       rec.Window,
+		Flags:     decode.Flags(rec.Flags),
+		TTL:       rec.Ttl,
+		Forwarded: rec.Forwarded != 0,
+	}
+	if rec.OptionsBytes > 0 {
+		options := raw[unsafe.Sizeof(*rec):]
+		seg.Options = decode.Options(options[:min(int(rec.OptionsBytes), len(options))])
+	}
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	seg.Point = r.l.points[rec.Point]
+	if seg.Point == nil {
+		return false // cannot be: points are kept until their last record was read
+	}
+	if seg.Point.Direction == decode.Ingress && seg.Has(decode.SYN) {
+		seg.ToLocal = r.l.isLocal(seg.Point.NetnsID, dst)
+	}
+	return true
+}
+
+// isLocal reports whether addr is an address of the namespace. The caller holds l.mu.
+func (l *Loader) isLocal(netnsID uint32, addr netip.Addr) bool {
+	if addr.IsLoopback() {
+		return true
+	}
+	for _, ns := range l.namespaces {
+		if ns.id == netnsID {
+			return ns.local[addr]
+		}
+	}
+	return false
+}

@@ -1,0 +1,230 @@
+package loader
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
+)
+
+// ownNsid stands for netobs' own namespace, whose events carry no number.
+const ownNsid = -1
+
+// errOverflow says that events were lost: list again.
+var errOverflow = errors.New("rtnetlink events were lost")
+
+// monitor hears about links, addresses and namespaces, in its own namespace and in all that have a number there.
+type monitor struct {
+	file *os.File
+	conn syscall.RawConn
+	buf  []byte
+}
+
+// linkEvent is one change. Exactly one of link and addr is set, unless the namespace is gone.
+type linkEvent struct {
+	nsid    int
+	gone    bool // the namespace ended
+	link    netlink.Link
+	addr    netip.Addr
+	removed bool // of the link or the address
+}
+
+// newMonitor needs CAP_NET_BROADCAST. The caller closes it.
+func newMonitor() (*monitor, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
+	}
+	file := os.NewFile(uintptr(fd), "rtnetlink")
+	// Overflow is not an error, so a smaller buffer will do where this much is not allowed.
+	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20)
+	err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_LISTEN_ALL_NSID, 1)
+	if err == nil {
+		err = unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+	}
+	for _, group := range []int{unix.RTNLGRP_LINK, unix.RTNLGRP_IPV4_IFADDR, unix.RTNLGRP_IPV6_IFADDR, unix.RTNLGRP_NSID} {
+		if err == nil {
+			err = unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, group)
+		}
+	}
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("listen to rtnetlink events of all namespaces: %w", err)
+	}
+	conn, err := file.SyscallConn()
+	if err != nil {
+		file.Close()
+		return nil, fmt.Errorf("listen to rtnetlink events of all namespaces: %w", err)
+	}
+	return &monitor{file: file, conn: conn, buf: make([]byte, 1<<16)}, nil
+}
+
+// stop makes a receive that waits, and all later ones, return os.ErrDeadlineExceeded. May be called concurrently.
+func (m *monitor) stop() error { return m.file.SetReadDeadline(time.Unix(1, 0)) }
+
+func (m *monitor) close() error { return m.file.Close() }
+
+// receive waits for events. It returns errOverflow when some were lost.
+func (m *monitor) receive() ([]linkEvent, error) {
+	var n, oobn int
+	var err error
+	oob := make([]byte, 64)
+	waitErr := m.conn.Read(func(fd uintptr) bool {
+		n, oobn, _, _, err = unix.Recvmsg(int(fd), m.buf, oob, 0)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	if waitErr != nil {
+		return nil, waitErr
+	}
+	if err == unix.ENOBUFS {
+		return nil, errOverflow
+	}
+	if err != nil {
+		return nil, fmt.Errorf("receive rtnetlink events: %w", err)
+	}
+	msgs, err := syscall.ParseNetlinkMessage(m.buf[:n])
+	if err != nil {
+		return nil, errOverflow // cut off: what is missing can be listed
+	}
+	nsid := nsidOf(oob[:oobn])
+	var events []linkEvent
+	for _, msg := range msgs {
+		if ev, ok := parseEvent(nsid, msg); ok {
+			events = append(events, ev)
+		}
+	}
+	return events, nil
+}
+
+// nsidOf returns the number of the namespace that a message is about.
+func nsidOf(oob []byte) int {
+	cmsgs, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return ownNsid
+	}
+	for _, c := range cmsgs {
+		if c.Header.Level == unix.SOL_NETLINK && c.Header.Type == unix.NETLINK_LISTEN_ALL_NSID && len(c.Data) >= 4 {
+			return int(*(*int32)(unsafe.Pointer(&c.Data[0])))
+		}
+	}
+	return ownNsid
+}
+
+func parseEvent(nsid int, msg syscall.NetlinkMessage) (linkEvent, bool) {
+	ev := linkEvent{nsid: nsid}
+	switch msg.Header.Type {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		if len(msg.Data) < unix.SizeofIfInfomsg || nl.DeserializeIfInfomsg(msg.Data).Family != unix.AF_UNSPEC {
+			return ev, false // a bridge's view of its port, AF_BRIDGE
+		}
+		hdr := unix.NlMsghdr(msg.Header)
+		link, err := netlink.LinkDeserialize(&hdr, msg.Data)
+		ev.link, ev.removed = link, msg.Header.Type == unix.RTM_DELLINK
+		return ev, err == nil
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		ev.removed = msg.Header.Type == unix.RTM_DELADDR
+		ev.addr = addrOf(msg.Data)
+		return ev, ev.addr.IsValid()
+	case unix.RTM_DELNSID:
+		const rtgenmsgAligned = 4 // struct rtgenmsg is one byte, NLMSG_ALIGN makes it 4
+		attrs, err := nl.ParseRouteAttr(msg.Data[min(rtgenmsgAligned, len(msg.Data)):])
+		if err != nil {
+			return ev, false
+		}
+		for _, a := range attrs {
+			if a.Attr.Type == unix.NETNSA_NSID && len(a.Value) >= 4 {
+				ev.nsid, ev.gone = int(*(*int32)(unsafe.Pointer(&a.Value[0]))), true
+			}
+		}
+		return ev, ev.gone
+	}
+	return ev, false
+}
+
+// addrOf returns the local address of an RTM_NEWADDR or RTM_DELADDR message: IFA_LOCAL, or for IPv6 IFA_ADDRESS.
+func addrOf(data []byte) netip.Addr {
+	if len(data) < unix.SizeofIfAddrmsg {
+		return netip.Addr{}
+	}
+	attrs, err := nl.ParseRouteAttr(data[unix.SizeofIfAddrmsg:])
+	if err != nil {
+		return netip.Addr{}
+	}
+	var local, addr netip.Addr
+	for _, a := range attrs {
+		switch a.Attr.Type {
+		case unix.IFA_LOCAL:
+			local, _ = netip.AddrFromSlice(a.Value)
+		case unix.IFA_ADDRESS:
+			addr, _ = netip.AddrFromSlice(a.Value)
+		}
+	}
+	if local.IsValid() {
+		return local
+	}
+	return addr
+}
+
+// numberNetns makes sure that the namespace has a number here, so that its events are heard, and returns it: ownNsid for
+// netobs' own namespace.
+func numberNetns(fd int, own bool) (int, error) {
+	if own {
+		return ownNsid, nil
+	}
+	if id, err := netlink.GetNetNsIdByFd(fd); err == nil && id >= 0 {
+		return id, nil
+	}
+	// Somebody may number it between the calls: asking again tells. -1 lets the kernel choose.
+	setErr := netlink.SetNetNsIdByFd(fd, -1)
+	id, err := netlink.GetNetNsIdByFd(fd)
+	if err == nil && id < 0 {
+		err = setErr
+	}
+	if err != nil {
+		return 0, fmt.Errorf("assign the namespace a number: %w", err)
+	}
+	return id, nil
+}
+
+// list returns all links and local addresses of an open namespace.
+func list(fd int) ([]netlink.Link, []netip.Addr, error) {
+	h, err := netlink.NewHandleAt(netns.NsHandle(fd), unix.NETLINK_ROUTE)
+	if err != nil {
+		return nil, nil, fmt.Errorf("open rtnetlink socket: %w", err)
+	}
+	defer h.Close()
+	var links []netlink.Link
+	var addrs []netlink.Addr
+	// The kernel says when a list changed while it was read: read it again, some times.
+	for range 5 {
+		if links, err = h.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("list interfaces: %w", err)
+	}
+	for range 5 {
+		if addrs, err = h.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("list addresses: %w", err)
+	}
+	var local []netip.Addr
+	for _, a := range addrs {
+		if ip, ok := netip.AddrFromSlice(a.IP); ok {
+			local = append(local, ip.Unmap())
+		}
+	}
+	return links, local, nil
+}

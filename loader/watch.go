@@ -1,0 +1,387 @@
+package loader
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/netip"
+	"os"
+	"slices"
+
+	"github.com/cilium/ebpf"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"netobs/decode"
+)
+
+// namespace is a watched namespace and what is known of it.
+type namespace struct {
+	Netns
+	id    uint32 // counts up; in records and in decode.Point
+	nsid  int    // its number in netobs' own namespace, or ownNsid
+	gone  bool
+	links map[int]*iface      // by ifindex
+	local map[netip.Addr]bool // addresses
+}
+
+// addNamespaces takes the namespaces of the options, each once, the host's last: the ends inside the others go live
+// first, so that a connection is seen from where it begins.
+func (l *Loader) addNamespaces() {
+	for _, ns := range l.opts.Netns {
+		if slices.ContainsFunc(l.namespaces, func(o *namespace) bool { return o.Same(&ns) }) {
+			continue
+		}
+		l.namespaces = append(l.namespaces, &namespace{
+			Netns: ns,
+			links: make(map[int]*iface),
+			local: make(map[netip.Addr]bool),
+		})
+	}
+	slices.SortStableFunc(l.namespaces, func(a, b *namespace) int {
+		return cmp.Compare(btoi(a.Name == HostName), btoi(b.Name == HostName))
+	})
+	for i, ns := range l.namespaces {
+		ns.id = uint32(i + 1)
+	}
+}
+
+func btoi(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// Attach lists the interfaces of all namespaces and attaches to those that are selected. It returns an error only when
+// nothing can work: the kernel lacks TCX, a namespace cannot be entered. When it returns, the points are live.
+func (l *Loader) Attach() error {
+	for _, ns := range l.namespaces {
+		if err := l.refresh(ns); err != nil {
+			return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
+		}
+	}
+	return nil
+}
+
+// Follow attaches and detaches as interfaces come and go, until ctx is done; then it detaches everything. Call it after
+// Attach.
+func (l *Loader) Follow(ctx context.Context) error {
+	stop := context.AfterFunc(ctx, func() { l.monitor.stop() })
+	defer stop()
+	for {
+		events, err := l.monitor.receive()
+		switch {
+		case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
+			return l.detachAll()
+		case errors.Is(err, errOverflow):
+			l.log.Warn("interface events were lost: listing again")
+			for _, ns := range l.namespaces {
+				l.refreshOrLetGo(ns)
+			}
+			continue
+		case err != nil:
+			return errors.Join(err, l.detachAll())
+		}
+		for _, ev := range events {
+			l.handle(ev)
+		}
+	}
+}
+
+func (l *Loader) handle(ev linkEvent) {
+	for _, ns := range l.namespaces {
+		if ns.gone || ns.nsid != ev.nsid {
+			continue
+		}
+		switch {
+		case ev.gone:
+			l.letGo(ns)
+		case ev.link != nil && ev.removed:
+			l.removeLink(ns, ev.link.Attrs().Index)
+		case ev.link != nil:
+			i := l.updateLink(ns, ev.link)
+			if len(i.points) == 0 && l.opts.Select.wants(i) {
+				if err := ns.Do(func(int) error { return l.attachIface(ns, i) }); err != nil {
+					l.attachFailed(ns, i, err)
+				}
+			}
+		case ev.addr.IsValid():
+			l.mu.Lock()
+			if ev.removed {
+				delete(ns.local, ev.addr)
+			} else {
+				ns.local[ev.addr] = true
+			}
+			l.mu.Unlock()
+		}
+	}
+}
+
+// refresh makes what is known of a namespace true, and attaches what is wanted. Failures of single interfaces are
+// counted and logged, not returned.
+func (l *Loader) refresh(ns *namespace) error {
+	own, err := ownNetns()
+	if err != nil {
+		return err
+	}
+	return ns.Do(func(fd int) error {
+		// First numbered, then listed: what happens in between is heard.
+		nsid, err := numberNetns(fd, ns.Same(&own))
+		if err != nil {
+			return err
+		}
+		links, addrs, err := list(fd)
+		if err != nil {
+			return err
+		}
+		l.mu.Lock()
+		ns.nsid = nsid
+		clear(ns.local)
+		for _, a := range addrs {
+			ns.local[a] = true
+		}
+		l.mu.Unlock()
+
+		listed := make(map[int]bool)
+		for _, link := range links {
+			listed[link.Attrs().Index] = true
+			l.updateLink(ns, link)
+		}
+		for index := range ns.links {
+			if !listed[index] {
+				l.removeLink(ns, index)
+			}
+		}
+		for _, i := range ns.sorted() {
+			if len(i.points) > 0 || !l.opts.Select.wants(i) {
+				continue
+			}
+			if err := l.attachIface(ns, i); errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EPERM) {
+				return err
+			} else if err != nil {
+				l.attachFailed(ns, i, err)
+			}
+		}
+		return nil
+	})
+}
+
+// refreshOrLetGo is for a namespace that was watched before.
+func (l *Loader) refreshOrLetGo(ns *namespace) {
+	if ns.gone {
+		return
+	}
+	err := l.refresh(ns)
+	if errors.Is(err, fs.ErrNotExist) {
+		l.letGo(ns)
+	} else if err != nil {
+		l.countError(ns, "enter")
+		l.log.Error("cannot list interfaces again", "netns", ns.Name, "err", err)
+	}
+}
+
+// ownNetns is the namespace that netobs runs in.
+func ownNetns() (Netns, error) { return findPath("/proc/thread-self/ns/net", "own") }
+
+// sorted returns the interfaces by index: lo first, as the kernel made them.
+func (ns *namespace) sorted() []*iface {
+	var all []*iface
+	for _, i := range ns.links {
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b *iface) int { return cmp.Compare(a.index, b.index) })
+	return all
+}
+
+// updateLink notes what an interface is now. A new name detaches if it is not wanted any more; else the points go on.
+func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
+	now := newIface(link)
+	l.mu.Lock()
+	old := ns.links[now.index]
+	renamed := false
+	if old != nil {
+		now.points = old.points
+		renamed = old.name != now.name
+	}
+	ns.links[now.index] = now
+	if renamed {
+		for _, p := range now.points {
+			moved := *l.points[p.id]
+			moved.Interface = now.name
+			l.points[p.id] = &moved
+		}
+	}
+	if old == nil || old.masterIndex != now.masterIndex || old.kind != now.kind {
+		l.updateBridgePorts(ns)
+	}
+	l.relabel()
+	l.mu.Unlock()
+	if renamed {
+		l.log.Info("interface renamed", "netns", ns.Name, "interface", now.name, "was", old.name)
+		if len(now.points) > 0 && !l.opts.Select.wants(now) {
+			l.detachIface(ns, now)
+		}
+	}
+	return now
+}
+
+// updateBridgePorts tells the fronts which interfaces are ports of a bridge. The caller holds l.mu.
+func (l *Loader) updateBridgePorts(ns *namespace) {
+	for _, i := range ns.links {
+		for _, p := range i.points {
+			if err := l.progs.SetBridgePort(p.slot, ns.isBridgePort(i)); err != nil {
+				l.log.Error("cannot mark bridge port", "netns", ns.Name, "interface", i.name, "err", err)
+			}
+		}
+	}
+}
+
+func (ns *namespace) isBridgePort(i *iface) bool {
+	master := ns.links[i.masterIndex]
+	return master != nil && master.kind == KindBridge
+}
+
+func (l *Loader) removeLink(ns *namespace, index int) {
+	i := ns.links[index]
+	if i == nil {
+		return
+	}
+	l.detachIface(ns, i)
+	l.mu.Lock()
+	delete(ns.links, index)
+	l.mu.Unlock()
+}
+
+// letGo forgets a namespace that ended.
+func (l *Loader) letGo(ns *namespace) {
+	for _, i := range ns.sorted() {
+		l.removeLink(ns, i.index)
+	}
+	l.mu.Lock()
+	ns.gone = true
+	l.gone.add(ns.id)
+	l.mu.Unlock()
+	l.log.Warn("network namespace is gone, its connections are given up", "netns", ns.Name)
+}
+
+// directions returns where an interface is observed. Every segment on lo passes egress and then ingress: once is enough.
+func (i *iface) directions() []decode.Direction {
+	if i.kind == KindLoopback {
+		return []decode.Direction{decode.Egress}
+	}
+	return []decode.Direction{decode.Ingress, decode.Egress}
+}
+
+// attachIface attaches all points of an interface or none. The calling thread is in its namespace.
+func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
+	if !i.ethernet {
+		return &attachFailure{"not_ethernet",
+			fmt.Errorf("attach to %s in %s: packets without Ethernet header are not supported yet", i.name, ns.Name)}
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.detachIface(ns, i))
+		}
+	}()
+	for _, direction := range i.directions() {
+		p, err := l.newPoint(ns, i, direction)
+		if err != nil {
+			return err
+		}
+		if err := p.attach(l.progs, ns, i, direction); err != nil {
+			return err
+		}
+	}
+	l.log.Info("watching", "netns", ns.Name, "interface", i.name, "kind", i.kind, "hook", "tcx")
+	return nil
+}
+
+// newPoint makes a point known before it is attached: its first record may come at once.
+func (l *Loader) newPoint(ns *namespace, i *iface, direction decode.Direction) (*point, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	slot, ok := l.slots.take()
+	if !ok {
+		return nil, &attachFailure{"too_many_points",
+			fmt.Errorf("attach to %s in %s: %d observation points are in use, and there are no more", i.name, ns.Name,
+				len(l.points))}
+	}
+	base, err := l.progs.Counters(slot)
+	if err == nil {
+		err = l.progs.SetBridgePort(slot, ns.isBridgePort(i))
+	}
+	if err != nil {
+		l.slots.give(slot)
+		return nil, &attachFailure{"load", err}
+	}
+	l.lastPoint++
+	p := &point{id: l.lastPoint, slot: slot, base: base}
+	l.points[p.id] = &decode.Point{
+		ID:        p.id,
+		NetnsID:   ns.id,
+		Netns:     ns.Name,
+		Interface: i.name,
+		Direction: direction,
+		Loopback:  i.kind == KindLoopback,
+	}
+	i.points = append(i.points, p)
+	l.relabel()
+	return p, nil
+}
+
+// detachIface closes the points of an interface and keeps what they counted.
+func (l *Loader) detachIface(ns *namespace, i *iface) error {
+	var errs []error
+	for _, p := range slices.Backward(i.points) {
+		errs = append(errs, p.close())
+	}
+	l.mu.Lock()
+	for _, p := range i.points {
+		errs = append(errs, l.retire(p))
+	}
+	watched := len(i.points) > 0
+	i.points = nil
+	l.mu.Unlock()
+	err := errors.Join(errs...)
+	if err != nil {
+		l.log.Error("cannot detach cleanly", "netns", ns.Name, "interface", i.name, "err", err)
+	} else if watched {
+		l.log.Info("no longer watching", "netns", ns.Name, "interface", i.name)
+	}
+	return err
+}
+
+// detachAll closes all points, in reverse order.
+func (l *Loader) detachAll() error {
+	var errs []error
+	for _, ns := range slices.Backward(l.namespaces) {
+		for _, i := range slices.Backward(ns.sorted()) {
+			errs = append(errs, l.detachIface(ns, i))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// attachFailed counts and logs a failure; an interface that is gone again is no failure.
+func (l *Loader) attachFailed(ns *namespace, i *iface, err error) {
+	if errors.Is(err, unix.ENODEV) {
+		l.log.Debug("interface gone before it was watched", "netns", ns.Name, "interface", i.name)
+		return
+	}
+	reason := "enter"
+	var failure *attachFailure
+	if errors.As(err, &failure) {
+		reason = failure.reason
+	}
+	l.countError(ns, reason)
+	l.log.Error("interface not watched", "netns", ns.Name, "interface", i.name, "err", err)
+}
+
+func (l *Loader) countError(ns *namespace, reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.errors[AttachError{ns.Name, reason}]++
+}
