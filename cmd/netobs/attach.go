@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"netobs/loader"
+	"netobs/metrics"
+)
+
+// attachOptions are the flags of attach.
+type attachOptions struct {
+	netns      []string
+	pids       []int
+	kinds      []string
+	interfaces []string
+	output     string
+	listen     string
+	listenSet  bool
+	logLevel   slog.Level
+}
+
+func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
+	fs.SortFlags = false
+	fs.StringArrayVar(&o.netns, "netns", nil,
+		"network namespace to watch: a `name` under /run/netns, a path such as\n/proc/PID/ns/net, or host; may be repeated")
+	fs.IntSliceVar(&o.pids, "pid", nil, "watch the network namespace of this process; may be repeated")
+	fs.StringSliceVar(&o.kinds, "kind", nil,
+		"`kinds` of interfaces: "+strings.Join(loader.Kinds(), ",")+"\n(default loopback,veth,bridge, or any with --interface)")
+	fs.StringArrayVar(&o.interfaces, "interface", nil,
+		"only interfaces whose name matches this `glob`, such as 'eth*'; may be repeated")
+	fs.StringVar(&o.output, "output", outputText, "what to print of connections: text, json or none")
+	fs.StringVar(&o.listen, "listen", defaultListen,
+		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
+	fs.TextVar(&o.logLevel, "log-level", slog.LevelWarn, "what to log: debug, info, warn or error")
+}
+
+// validate returns all that is wrong with the flags.
+func (o *attachOptions) validate() error {
+	var errs []error
+	if len(o.netns) == 0 && len(o.pids) == 0 {
+		errs = append(errs, errors.New("say what to watch: --netns NAME, --netns host or --pid N"))
+	}
+	for _, pid := range o.pids {
+		if pid <= 0 {
+			errs = append(errs, fmt.Errorf("--pid %d is no process id", pid))
+		}
+	}
+	for _, kind := range o.kinds {
+		if !slices.Contains(loader.Kinds(), kind) {
+			errs = append(errs, fmt.Errorf("--kind %s is none of %s", kind, strings.Join(loader.Kinds(), ", ")))
+		}
+	}
+	if _, err := newSink(o.output, io.Discard); err != nil {
+		errs = append(errs, err)
+	}
+	selection := loader.Selection{Names: o.interfaces}
+	errs = append(errs, selection.Validate())
+	return errors.Join(errs...)
+}
+
+// namespaces finds what the flags name.
+func (o *attachOptions) namespaces() ([]loader.Netns, error) {
+	var all []loader.Netns
+	var errs []error
+	for _, arg := range o.netns {
+		ns, err := loader.FindNetns(arg)
+		errs = append(errs, err)
+		all = append(all, ns)
+	}
+	for _, pid := range o.pids {
+		ns, err := loader.FindPid(pid)
+		errs = append(errs, err)
+		all = append(all, ns)
+	}
+	return all, errors.Join(errs...)
+}
+
+func newAttach(stdout, stderr io.Writer) *cobra.Command {
+	var o attachOptions
+	cmd := &cobra.Command{
+		Use:   "attach",
+		Short: "Watch network namespaces: a line for each handshake and teardown, and metrics",
+		Long: `Watch network namespaces: print a line for each handshake and each teardown as it happens, and serve Prometheus
+metrics. Ctrl-C ends it, prints a summary and leaves nothing behind.`,
+		Example: `  netobs attach --netns test
+  netobs attach --netns host --kind physical --output none
+  netobs attach --pid 1234 --output json | jq 'select(.outcome == "refused")'`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			o.listenSet = cmd.Flags().Changed("listen")
+			return attach(cmd.Context(), o, stdout, stderr)
+		},
+	}
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+// attach watches until ctx is done. Shutdown goes the way of the data: detach, flush the ring, drain it, stop serving,
+// close.
+func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err error) {
+	namespaces, err := o.namespaces()
+	if err != nil {
+		return err
+	}
+	out, err := newSink(o.output, stdout)
+	if err != nil {
+		return err
+	}
+	listener, err := listen(o.listen, o.listenSet)
+	if err != nil {
+		return err
+	}
+	if listener != nil {
+		defer listener.Close()
+	}
+	l, err := loader.New(loader.Options{
+		Netns:  namespaces,
+		Select: loader.Selection{Kinds: o.kinds, Names: o.interfaces},
+		Log:    slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})),
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	p, err := newPipeline(l, out)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, p.close()) }()
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	start := time.Now()
+	read := make(chan error, 1)
+	go func() {
+		defer cancel() // nobody reads any more
+		read <- p.run()
+	}()
+	serveCtx, stopServing := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopServing()
+	served := make(chan error, 1)
+	go func() {
+		defer cancel()
+		served <- serve(serveCtx, listener, p.metrics)
+	}()
+
+	watchErr := l.Attach()
+	if watchErr == nil {
+		printWatching(stderr, l.Interfaces(), o)
+		if listener != nil {
+			fmt.Fprintf(stderr, "metrics on http://%s/metrics\n", listener.Addr())
+		}
+		watchErr = l.Follow(ctx)
+	}
+	flushErr := p.reader.Flush()
+	readErr := <-read
+	stopServing()
+	serveErr := <-served
+	if err := errors.Join(watchErr, flushErr, readErr, serveErr); err != nil {
+		return err
+	}
+	return printSummary(stderr, p, time.Since(start))
+}
+
+// serve serves metrics, or without a listener waits for the end.
+func serve(ctx context.Context, l listener, m *metrics.Metrics) error {
+	if l == nil {
+		<-ctx.Done()
+		return nil
+	}
+	return metrics.Serve(ctx, l, metrics.NewHandler(m))
+}

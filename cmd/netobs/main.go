@@ -1,0 +1,87 @@
+// Netobs watches TCP connections being born and dying in the network namespaces of a Linux host. See README.md.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime/debug"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// Exit codes.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// version is set by the linker.
+var version = "devel"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+// run is the program: it returns the exit code, and stops when ctx is done.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := &cobra.Command{
+		Use:   "netobs",
+		Short: "Watch TCP connections being born and dying, in every network namespace",
+		Example: `  netobs demo                    the whole story of one connection, on any Linux machine
+  netobs attach --netns test     watch one network namespace
+  netobs attach --netns host     watch the host's own`,
+		Args:          noArgs,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.CompletionOptions.HiddenDefaultCmd = true
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
+	root.AddCommand(newAttach(stdout, stderr), newDemo(stdout, stderr), newVersion(stdout))
+
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(stderr, "netobs: %s\n", explain(err))
+	if errors.As(err, new(usageError)) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+func newVersion(stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Print the version",
+		Args:  noArgs,
+		RunE: func(*cobra.Command, []string) error {
+			b := build()
+			_, err := fmt.Fprintf(stdout, "netobs %s %s linux %s\n", b.Version, b.Go, b.Kernel)
+			return err
+		},
+	}
+}
+
+// revision is the version from the linker, or what Go noted of the source.
+func revision() string {
+	if info, ok := debug.ReadBuildInfo(); ok && version == "devel" {
+		for _, s := range info.Settings {
+			if s.Key == "vcs.revision" && len(s.Value) >= 12 {
+				return "devel-" + s.Value[:12]
+			}
+		}
+	}
+	return version
+}

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+
+	"netobs/decode"
+)
+
+// Forms of output.
+const (
+	outputText = "text"
+	outputJSON = "json"
+	outputNone = "none"
+)
+
+func newSink(form string, w io.Writer) (sink, error) {
+	switch form {
+	case outputText:
+		return newText(w, isTerminal(w)), nil
+	case outputJSON:
+		return newJSON(w), nil
+	case outputNone:
+		return discard{}, nil
+	}
+	return nil, fmt.Errorf("--output is text, json or none, not %q", form)
+}
+
+// discard is the sink for --output none.
+type discard struct{}
+
+func (discard) handshake(*decode.Handshake)   {}
+func (discard) connection(*decode.Connection) {}
+func (discard) flush() error                  { return nil }
+
+// isTerminal reports whether w is a terminal that may be coloured (https://no-color.org).
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+const outputBuffer = 64 << 10
+
+func newBuffer(w io.Writer) *bufio.Writer { return bufio.NewWriterSize(w, outputBuffer) }

@@ -1,0 +1,112 @@
+package main
+
+import (
+	"errors"
+	"runtime"
+
+	"netobs/decode"
+	"netobs/loader"
+	"netobs/metrics"
+)
+
+// advanceEvery is after how many segments without a pause the tracker's clock is moved.
+const advanceEvery = 1000
+
+// sink takes the results of the tracker. What the pointers show is valid only during the call.
+type sink interface {
+	handshake(*decode.Handshake)
+	connection(*decode.Connection)
+	flush() error // when the ring was found empty
+}
+
+// pipeline is the one way that data flows: reader, tracker, metrics and output. Its fields belong to the goroutine that
+// runs it, until run returns.
+type pipeline struct {
+	loader  *loader.Loader
+	reader  *loader.Reader
+	tracker *decode.Tracker
+	metrics *metrics.Metrics
+	out     sink
+
+	// segment is called for each segment before its results. Optional.
+	segment func(*decode.Segment, decode.Place)
+
+	outcomes  map[decode.Outcome]uint64
+	teardowns map[decode.Teardown]uint64
+}
+
+func newPipeline(l *loader.Loader, out sink) (*pipeline, error) {
+	reader, err := l.NewReader(0)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipeline{
+		loader:    l,
+		reader:    reader,
+		out:       out,
+		outcomes:  make(map[decode.Outcome]uint64),
+		teardowns: make(map[decode.Teardown]uint64),
+	}
+	p.metrics = metrics.New(build(), func() (metrics.Kernel, error) { return kernelMetrics(l) })
+	p.tracker = decode.NewTracker(decode.TrackerOptions{
+		OnHandshake: func(h *decode.Handshake) {
+			p.outcomes[h.Outcome]++
+			p.metrics.ObserveHandshake(h)
+			out.handshake(h)
+		},
+		OnConnection: func(c *decode.Connection) {
+			p.teardowns[c.Teardown]++
+			p.metrics.ObserveConnection(c)
+			out.connection(c)
+		},
+	})
+	return p, nil
+}
+
+// run reads until the reader is flushed. The error is that of the ring, or of the output.
+func (p *pipeline) run() error {
+	var seg decode.Segment
+	var steps int
+	for {
+		err := p.reader.Next(&seg)
+		switch {
+		case err == nil:
+			place := p.tracker.Step(&seg)
+			if p.segment != nil {
+				p.segment(&seg, place)
+			}
+			if steps++; steps%advanceEvery == 0 {
+				p.noteLoss()
+				p.tracker.Advance(seg.Time)
+			}
+			continue
+		case !errors.Is(err, loader.ErrDrained) && !errors.Is(err, loader.ErrClosed):
+			return err
+		}
+		p.noteLoss()
+		p.tracker.Advance(p.reader.Now())
+		for _, netns := range p.reader.Gone() {
+			p.tracker.Detach(netns)
+		}
+		p.metrics.ObserveTallies(p.tracker.Tallies())
+		if err := p.out.flush(); err != nil {
+			return err
+		}
+		if errors.Is(err, loader.ErrClosed) {
+			return nil
+		}
+	}
+}
+
+// noteLoss tells the tracker before its clock moves that silence may be ours.
+func (p *pipeline) noteLoss() {
+	if p.reader.Lost() {
+		p.tracker.Loss(p.reader.Now())
+	}
+}
+
+func (p *pipeline) close() error { return p.reader.Close() }
+
+func build() metrics.Build {
+	return metrics.Build{Version: revision(), Go: runtime.Version(), Kernel: kernelRelease()}
+}
