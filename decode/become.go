@@ -21,8 +21,16 @@ func (t *Tracker) enter(c *conn, p phase) {
 	if checkPhase != nil {
 		checkPhase(c.phase, p)
 	}
-	if c.phase != phaseFree {
-		t.table.unlink(&t.lists[listOf(c.phase)], c)
+	if l := t.listOf(c.phase); l != t.listOf(p) {
+		if l != nil {
+			t.table.unlink(l, c)
+		}
+		if l = t.listOf(p); l != nil {
+			t.table.push(l, c)
+		}
+	}
+	if p.open() && !c.phase.open() {
+		t.idle.set(c.slot, c.seen)
 	}
 	if s, ok := c.phase.state(); ok {
 		c.netns.Open[c.role][s]--
@@ -31,29 +39,17 @@ func (t *Tracker) enter(c *conn, p phase) {
 	if s, ok := p.state(); ok {
 		c.netns.Open[c.role][s]++
 	}
-	if p != phaseFree {
-		t.table.push(&t.lists[listOf(p)], c)
-	}
 }
 
-// listOf returns the index in Tracker.lists.
-func listOf(p phase) int {
+// listOf returns the queue for eviction of a phase, nil if it has none: open connections wait in Tracker.idle.
+func (t *Tracker) listOf(p phase) *list {
 	switch {
 	case p == phaseFinished:
-		return 0
+		return &t.finished
 	case p.opening():
-		return 1
+		return &t.opening
 	}
-	return 2
-}
-
-// touch notes that c was active: its turn for eviction moves back.
-func (t *Tracker) touch(c *conn, now int64) {
-	c.seen = max(c.seen, now)
-	if l := &t.lists[listOf(c.phase)]; c.phase.open() && l.tail != c.slot {
-		t.table.unlink(l, c)
-		t.table.push(l, c)
-	}
+	return nil
 }
 
 // see notes which way a side's segments go. The role is fixed when the handshake is over, so that counts by role add up.

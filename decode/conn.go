@@ -152,30 +152,31 @@ func (h *half) bytes() (n uint32, ok bool) {
 
 // conn is one connection, or the memory of one. Times are nanoseconds since the Unix epoch.
 type conn struct {
-	key   key
-	point *Point      // where it was first seen
-	netns *NetnsTally // of its namespace
-
-	history  history
-	start    int64 // first segment
-	deadline int64 // when silence ends the phase; 0 never
-	seen     int64 // last segment that was accepted
-	syn      int64 // last SYN before the answer. Valid iff the SYN was seen.
-	answer   int64 // first SYN-ACK. Valid iff has(answered).
-	repeat   int64 // last transmission that the handshake's clock runs on
-
-	half [2]half // by Side; the sender of the first segment is Originator until somebody tells
-
-	altISS Seq // another ISS of the responder, from a second, different SYN-ACK. Valid iff has(altKnown).
-
-	slot, chain, prev, next uint32 // see table
-
+	// What every segment needs comes first: a cache line each.
+	key           key
+	chain, slot   uint32 // see table
 	syns, synACKs uint16 // retransmissions
 	bits          connBits
 	plain         uint8 // segments seen that only a full view has, up to fullView
 	phase         phase
 	role          Role
 	closer        Side // valid iff has(closerSeen)
+
+	half     [2]half // by Side; the sender of the first segment is Originator until somebody tells
+	seen     int64   // last segment that was accepted
+	deadline int64   // when silence ends the phase; 0 never
+	history  history
+
+	point *Point      // where it was first seen
+	netns *NetnsTally // of its namespace
+
+	start  int64 // first segment
+	syn    int64 // last SYN before the answer. Valid iff the SYN was seen.
+	answer int64 // first SYN-ACK. Valid iff has(answered).
+	repeat int64 // last transmission that the handshake's clock runs on
+	altISS Seq   // another ISS of the responder, from a second, different SYN-ACK. Valid iff has(altKnown).
+
+	prev, next uint32 // see list
 }
 
 type connBits uint16

@@ -50,21 +50,6 @@ func (h *history) add(s Side, l history) {
 	}
 }
 
-// swap returns h with the sides exchanged.
-func (h history) swap() history {
-	var out history
-	for i := range historyMax {
-		l := h >> (i * historyBits) & (1<<historyBits - 1)
-		if l > historySides {
-			l -= historySides
-		} else if l > 0 {
-			l += historySides
-		}
-		out |= l << (i * historyBits)
-	}
-	return out
-}
-
 // letterOf returns the letter of a segment by its control bits, 0 if it has none.
 func letterOf(seg *Segment) history {
 	switch seg.Flags & (SYN | FIN | RST) {

@@ -36,7 +36,7 @@ func (t *Tracker) Step(seg *Segment) Place {
 		p = t.stepOpen(c, side, seg)
 	}
 	if p.Kind != PlaceIgnored {
-		t.touch(c, seg.Time)
+		c.seen = max(c.seen, seg.Time)
 	}
 	p.Side = SideUnknown
 	if c.has(sidesKnown) {

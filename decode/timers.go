@@ -1,8 +1,8 @@
 package decode
 
-// timers says which connection is due next. A slot has at most one entry. An entry may come too early: who pops it
-// compares it with the connection's deadline and puts it back. So moving a deadline back, which most segments do, and
-// dropping it cost nothing here; only an earlier deadline moves its entry.
+// timers says which connection comes next by some time of its own: its deadline, or its last activity. A slot has at most
+// one entry. An entry may come too early: who takes it compares it with the connection's true time and puts it back. So
+// moving that time back, which most segments do, and dropping it cost nothing here; only an earlier one moves the entry.
 //
 // It is a heap with four children a node: half as deep as one with two, and the children share a cache line.
 type timers struct {

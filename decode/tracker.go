@@ -50,7 +50,9 @@ type Tracker struct {
 
 	table     table
 	timers    timers
-	lists     [3]list // by listOf: who goes first when memory is full
+	finished  list   // in phaseFinished, oldest first
+	opening   list   // in their handshake, oldest first
+	idle      timers // open connections by their last activity
 	netns     []*NetnsTally
 	lastNetns *NetnsTally
 
@@ -172,14 +174,28 @@ func (t *Tracker) makeRoom(now int64) {
 	if !t.table.full() {
 		return
 	}
-	for i := range t.lists {
-		if slot := t.lists[i].head; slot != 0 {
-			c := t.table.at(slot)
-			if c.phase != phaseFinished {
-				t.evictions++
-			}
-			t.drop(c, TeardownEvicted, OutcomeUnknown, now)
-			return
+	slot := t.finished.head
+	if slot == 0 {
+		slot = t.opening.head
+		t.evictions++
+	}
+	if slot == 0 {
+		slot = t.idlest()
+	}
+	t.drop(t.table.at(slot), TeardownEvicted, OutcomeUnknown, now)
+}
+
+// idlest returns the open connection that was silent for longest. There must be one.
+func (t *Tracker) idlest() uint32 {
+	for {
+		first := t.idle.heap[0]
+		switch c := t.table.at(first.slot); {
+		case !c.phase.open():
+			t.idle.pop()
+		case c.seen > first.at:
+			t.idle.put(c.seen)
+		default:
+			return first.slot
 		}
 	}
 }

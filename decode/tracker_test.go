@@ -185,25 +185,27 @@ func client(i int) netip.AddrPort {
 	return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(i >> 24), byte(i >> 16), 1}), uint16(i))
 }
 
+var onLo, toB = points["lo"], socket("B")
+
 // handshake completes connection i.
 func handshake(tr *Tracker, i int, now int64) {
-	a, b := client(i), socket("B")
-	seg := Segment{Time: now, Point: points["lo"], Src: a, Dst: b, Seq: 100, Flags: SYN}
+	a, b := client(i), toB
+	seg := Segment{Time: now, Point: onLo, Src: a, Dst: b, Seq: 100, Flags: SYN}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 1, Point: points["lo"], Src: b, Dst: a, Seq: 300, Ack: 101, Flags: SYN | ACK}
+	seg = Segment{Time: now + 1, Point: onLo, Src: b, Dst: a, Seq: 300, Ack: 101, Flags: SYN | ACK}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 2, Point: points["lo"], Src: a, Dst: b, Seq: 101, Ack: 301, Flags: ACK}
+	seg = Segment{Time: now + 2, Point: onLo, Src: a, Dst: b, Seq: 101, Ack: 301, Flags: ACK}
 	tr.Step(&seg)
 }
 
 // finish closes connection i.
 func finish(tr *Tracker, i int, now int64) {
-	a, b := client(i), socket("B")
-	seg := Segment{Time: now, Point: points["lo"], Src: a, Dst: b, Seq: 200, Ack: 900, Flags: FIN | ACK}
+	a, b := client(i), toB
+	seg := Segment{Time: now, Point: onLo, Src: a, Dst: b, Seq: 200, Ack: 900, Flags: FIN | ACK}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 1, Point: points["lo"], Src: b, Dst: a, Seq: 900, Ack: 201, Flags: FIN | ACK}
+	seg = Segment{Time: now + 1, Point: onLo, Src: b, Dst: a, Seq: 900, Ack: 201, Flags: FIN | ACK}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 2, Point: points["lo"], Src: a, Dst: b, Seq: 201, Ack: 901, Flags: ACK}
+	seg = Segment{Time: now + 2, Point: onLo, Src: a, Dst: b, Seq: 201, Ack: 901, Flags: ACK}
 	tr.Step(&seg)
 }
 
