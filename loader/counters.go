@@ -55,7 +55,9 @@ func (l *Loader) Stats() (Stats, error) {
 				sum := sums[p.labels]
 				sum.Add(&c)
 				sums[p.labels] = sum
-				s.Attached[ns.Name]++
+				if p.live {
+					s.Attached[ns.Name]++
+				}
 			}
 		}
 	}
@@ -121,7 +123,7 @@ func (l *Loader) label(ns *namespace, i *iface) string {
 // Interface is an interface of a watched namespace.
 type Interface struct {
 	Netns, Name, Kind string
-	Up, Watched       bool
+	Up, Watched       bool // watched in all directions
 }
 
 // Interfaces returns the interfaces of all watched namespaces. May be called concurrently.
@@ -131,8 +133,17 @@ func (l *Loader) Interfaces() []Interface {
 	var all []Interface
 	for _, ns := range l.namespaces {
 		for _, i := range ns.sorted() {
-			all = append(all, Interface{ns.Name, i.name, i.kind, i.up, len(i.points) > 0})
+			all = append(all, Interface{ns.Name, i.name, i.kind, i.up, i.isLive()})
 		}
 	}
 	return all
+}
+
+// isLive reports whether all points of the interface are attached.
+func (i *iface) isLive() bool {
+	live := len(i.points) == len(i.directions())
+	for _, p := range i.points {
+		live = live && p.live
+	}
+	return live
 }

@@ -15,11 +15,17 @@ import (
 
 const (
 	netnsDir  = "/run/netns"
-	hostNetns = "/proc/1/ns/net"
+	initNetns = "/proc/1/ns/net"
+	ownNetns  = "/proc/self/ns/net" // of the main thread, which never leaves it
 
-	// HostName is the name of the host's namespace, that of process 1.
+	// HostName is the name of the host's namespace: that of process 1, or netobs' own where process 1 may not be
+	// looked at.
 	HostName = "host"
 )
+
+// init keeps the main goroutine on the main thread, so that enter never gets that one: it does not end with its goroutine,
+// and would keep the namespace alive. It also keeps ownNetns true.
+func init() { runtime.LockOSThread() }
 
 // A Netns is a network namespace that the user asked for. It holds no reference: the namespace may go at any time.
 type Netns struct {
@@ -34,7 +40,7 @@ type Netns struct {
 func FindNetns(arg string) (Netns, error) {
 	switch {
 	case arg == HostName:
-		return findPath(hostNetns, HostName)
+		return findHost()
 	case arg == "":
 		return Netns{}, errors.New("the name of a network namespace is empty")
 	case strings.Contains(arg, "/"):
@@ -52,6 +58,14 @@ func FindPid(pid int) (Netns, error) {
 	ns, err := findPath(fmt.Sprintf("/proc/%d/ns/net", pid), "")
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 		return Netns{}, fmt.Errorf("no process with pid %d: it has ended, or lives in another pid namespace", pid)
+	}
+	return ns, err
+}
+
+func findHost() (Netns, error) {
+	ns, err := findPath(initNetns, HostName)
+	if errors.Is(err, fs.ErrPermission) {
+		return findPath(ownNetns, HostName)
 	}
 	return ns, err
 }
@@ -82,17 +96,19 @@ func (ns *Netns) open() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace: %w", err)
 	}
-	if kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
+	kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE)
+	isNetns := err == nil && kind == unix.CLONE_NEWNET
+	if ns.ino == 0 {
+		if isNetns {
+			return f, nil
+		}
 		f.Close()
 		return nil, fmt.Errorf("%s is no network namespace: give a name under %s, or a path such as /proc/PID/ns/net",
 			ns.Path, netnsDir)
 	}
-	if ns.ino == 0 {
-		return f, nil
-	}
 	dev, ino, err := identity(f)
-	if err == nil && (dev != ns.dev || ino != ns.ino) {
-		err = fmt.Errorf("%s is another network namespace now: %w", ns.Path, fs.ErrNotExist)
+	if err == nil && (!isNetns || dev != ns.dev || ino != ns.ino) {
+		err = fmt.Errorf("%s means another namespace now: %w", ns.Path, fs.ErrNotExist)
 	}
 	if err != nil {
 		f.Close()
@@ -115,7 +131,7 @@ func (ns *Netns) Same(o *Netns) bool { return ns.dev == o.dev && ns.ino == o.ino
 
 // knownName returns host, the name under /run/netns, or else the path, in short.
 func (ns *Netns) knownName() string {
-	if host, err := findPath(hostNetns, HostName); err == nil && ns.Same(&host) {
+	if host, err := findHost(); err == nil && ns.Same(&host) {
 		return HostName
 	}
 	for _, name := range netnsNames() {
@@ -177,23 +193,28 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// Do calls f on a thread inside the namespace, with the open namespace. The error is that of f, or says why the
-// namespace could not be entered; it wraps fs.ErrNotExist if the namespace is gone or its path means another one.
-func (ns *Netns) Do(f func(fd int) error) error {
+// Do calls f on a thread inside the namespace. The error is that of f, or says why the namespace could not be entered; it
+// wraps fs.ErrNotExist if the namespace is gone or its path means another one.
+func (ns *Netns) Do(f func() error) error {
 	file, err := ns.open()
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	return enter(file, f)
+}
+
+// enter calls f on a thread inside an open namespace.
+func enter(file *os.File, f func() error) error {
 	done := make(chan error)
 	go func() {
 		// Never unlocked: the thread ends with the goroutine, so that no other one runs in the wrong namespace.
 		runtime.LockOSThread()
 		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
-			done <- fmt.Errorf("enter network namespace %s: %w", ns.Name, err)
+			done <- fmt.Errorf("enter network namespace %s: %w", file.Name(), err)
 			return
 		}
-		done <- f(int(file.Fd()))
+		done <- f()
 	}()
 	return <-done
 }

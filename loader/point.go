@@ -18,6 +18,7 @@ type point struct {
 	link     link.Link
 	base     bpf.PointCounters // what the slot had counted for its former points
 	labels   pointLabels       // how it is counted now
+	live     bool              // attached; guarded by Loader.mu
 }
 
 // pointLabels are the metric labels of a point's counters.
@@ -41,7 +42,7 @@ type attachFailure struct {
 func (f *attachFailure) Error() string { return f.err.Error() }
 func (f *attachFailure) Unwrap() error { return f.err }
 
-// attachPoint loads a front and attaches it at the head of the TCX chain, so that it sees what programs in front of it
+// attach loads a front and attaches it at the head of the TCX chain, so that it sees what programs in front of it
 // would hide. The calling thread is in the namespace of the interface.
 func (p *point) attach(progs *bpf.Programs, ns *namespace, i *iface, direction decode.Direction) error {
 	front, err := progs.NewFront(bpf.Point{

@@ -11,7 +11,6 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 )
 
@@ -194,9 +193,9 @@ func numberNetns(fd int, own bool) (int, error) {
 	return id, nil
 }
 
-// list returns all links and local addresses of an open namespace.
-func list(fd int) ([]netlink.Link, []netip.Addr, error) {
-	h, err := netlink.NewHandleAt(netns.NsHandle(fd), unix.NETLINK_ROUTE)
+// list returns all links and local addresses of the namespace that the calling thread is in.
+func list() ([]netlink.Link, []netip.Addr, error) {
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}

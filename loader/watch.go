@@ -98,13 +98,14 @@ func (l *Loader) handle(ev linkEvent) {
 		}
 		switch {
 		case ev.gone:
-			l.letGo(ns)
+			// Numbers are used again: this may be about a former namespace with the same one.
+			l.refreshOrLetGo(ns)
 		case ev.link != nil && ev.removed:
 			l.removeLink(ns, ev.link.Attrs().Index)
 		case ev.link != nil:
 			i := l.updateLink(ns, ev.link)
 			if len(i.points) == 0 && l.opts.Select.wants(i) {
-				if err := ns.Do(func(int) error { return l.attachIface(ns, i) }); err != nil {
+				if err := ns.Do(func() error { return l.attachIface(ns, i) }); err != nil {
 					l.attachFailed(ns, i, err)
 				}
 			}
@@ -123,17 +124,22 @@ func (l *Loader) handle(ev linkEvent) {
 // refresh makes what is known of a namespace true, and attaches what is wanted. Failures of single interfaces are
 // counted and logged, not returned.
 func (l *Loader) refresh(ns *namespace) error {
-	own, err := ownNetns()
+	file, err := ns.open()
 	if err != nil {
 		return err
 	}
-	return ns.Do(func(fd int) error {
-		// First numbered, then listed: what happens in between is heard.
-		nsid, err := numberNetns(fd, ns.Same(&own))
-		if err != nil {
-			return err
-		}
-		links, addrs, err := list(fd)
+	defer file.Close()
+	own, err := findPath(ownNetns, "own")
+	if err != nil {
+		return err
+	}
+	// First numbered, then listed: what happens in between is heard. The number is one of netobs' own namespace.
+	nsid, err := numberNetns(int(file.Fd()), ns.Same(&own))
+	if err != nil {
+		return err
+	}
+	return enter(file, func() error {
+		links, addrs, err := list()
 		if err != nil {
 			return err
 		}
@@ -182,9 +188,6 @@ func (l *Loader) refreshOrLetGo(ns *namespace) {
 		l.log.Error("cannot list interfaces again", "netns", ns.Name, "err", err)
 	}
 }
-
-// ownNetns is the namespace that netobs runs in.
-func ownNetns() (Netns, error) { return findPath("/proc/thread-self/ns/net", "own") }
 
 // sorted returns the interfaces by index: lo first, as the kernel made them.
 func (ns *namespace) sorted() []*iface {
@@ -294,6 +297,9 @@ func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
 		if err := p.attach(l.progs, ns, i, direction); err != nil {
 			return err
 		}
+		l.mu.Lock()
+		p.live = true
+		l.mu.Unlock()
 	}
 	l.log.Info("watching", "netns", ns.Name, "interface", i.name, "kind", i.kind, "hook", "tcx")
 	return nil
