@@ -1,0 +1,35 @@
+# make demo and make test are all a new machine needs: it has Go and root, nothing else.
+
+CLANG_FORMAT ?= clang-format-19
+C_FILES := bpf/netobs.bpf.c $(wildcard bpf/headers/*.h)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+
+.PHONY: build generate test bench lint demo clean
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/netobs ./cmd/netobs
+
+# Compiles the BPF programs; the results are committed. Needs clang-19, llvm-19 and libbpf-dev.
+generate:
+	go generate ./...
+
+# All tests. As root nothing is skipped; set NETOBS_TEST_PRIVILEGED=1 to make a skip a failure.
+test:
+	go test -timeout 20m ./...
+
+# One table each: what a segment costs in the kernel, and in the tracker.
+bench:
+	go test -run '^$$' -bench . -benchtime 1x ./bpf
+	go test -run '^$$' -bench . -benchmem ./decode ./metrics
+
+lint:
+	test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	$(CLANG_FORMAT) --dry-run --Werror $(C_FILES)
+
+demo: build
+	./build/netobs demo
+
+clean:
+	rm -rf build
