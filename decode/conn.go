@@ -256,13 +256,18 @@ func (c *conn) judgeRole() Role {
 }
 
 // note adds a segment's letter to the history. D goes first for a side whose data did not come this way but whose numbers
-// say that it passed: zeek, which sees every segment, has noted it by then. Data on the FIN itself is no D for zeek.
+// say that it passed: zeek, which sees every segment, has noted it by then. Data on the FIN itself is no D for zeek. Where
+// one segment tells of both sides' data, the originator's goes first: most clients speak first.
 func (c *conn) note(s Side, seg *Segment, acceptable bool) {
 	if acceptable {
 		room := c.room(seg.Time)
-		c.noteData(s, seg.Seq, room)
-		if seg.Has(ACK) {
-			c.noteData(1-s, seg.Ack, room)
+		for _, side := range [...]Side{Originator, Responder} {
+			switch {
+			case side == s:
+				c.noteData(side, seg.Seq, room)
+			case seg.Has(ACK):
+				c.noteData(side, seg.Ack, room)
+			}
 		}
 	}
 	if l := letterOf(seg); l != 0 {
