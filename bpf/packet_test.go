@@ -24,9 +24,10 @@ type packet struct {
 	flags            uint16
 	window           uint16
 	options, payload []byte
-	ipOptions        []byte             // IPv4, padded to 4 bytes by the caller
-	ttl              uint8              // 0 means 64
-	change           func(frame []byte) // last, on the finished frame
+	ipOptions        []byte                    // IPv4, padded to 4 bytes by the caller
+	ttl              uint8                     // 0 means 64
+	ifindex          uint32                    // of the interface it came in by; 0 means it was sent here
+	change           func(frame []byte) []byte // last, on the finished frame
 }
 
 var (
@@ -74,7 +75,7 @@ func (p packet) frame() []byte {
 	}
 	frame = append(frame, tcp...)
 	if p.change != nil {
-		p.change(frame)
+		frame = p.change(frame)
 	}
 	return frame
 }

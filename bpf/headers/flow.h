@@ -9,7 +9,7 @@
 #include "netobs.h"
 
 #define MAX_FLOWS (128 << 10) /* default; the loader may choose another */
-#define OWNER_SILENT_NS (500 * 1000 * 1000ull)
+#define OWNER_SILENT_NS (500 * 1000 * 1000ll)
 
 /* The socket pair in canonical order: the lower address and port first. */
 struct flow_key {
@@ -34,7 +34,7 @@ struct flow_half {
 	__u32 syn;	   /* last reported positions; valid iff the bit in reported is set */
 	__u32 syn_ack;
 	__u32 fin;
-	__u32 acked;	/* last acknowledgment reported; valid iff has_acked */
+	__u32 acked;	/* highest acknowledgment reported; valid iff has_acked */
 	__u32 want;	/* awaited acknowledgment; valid iff waiting */
 	__u8 reported;	/* enum segment_kind */
 	__u8 has_acked; /* bool */

@@ -199,7 +199,10 @@ static __always_inline int front_small(struct __sk_buff *skb, void *l3)
 		return FRONT_DONE;
 	if ((void *)(ip + 1) > end)
 		return front_short(skb);
-	return ip->protocol == IPPROTO_TCP ? front_short(skb) : FRONT_DONE;
+	if (ip->protocol != IPPROTO_TCP)
+		return FRONT_DONE;
+	/* A last fragment may be as short as that. */
+	return ip->frag_off & bpf_htons(IPV4_FRAGMENT) ? UNPARSED_FRAGMENT : front_short(skb);
 }
 
 /* Returns an enum front_verdict or an enum unparsed_reason. */

@@ -102,7 +102,8 @@ static __always_inline void note_acknowledgments(struct flow_half *mine, struct 
 	_Bool reset = r->kinds & KIND_RST, acks = s->flags & FLAG_ACK;
 	__u64 now = s->time_ns;
 
-	if (acks && !reset) {
+	/* The highest: a segment that was overtaken takes nothing back. */
+	if (acks && !reset && (!mine->has_acked || seq_reached(s->ack, mine->acked))) {
 		mine->acked = s->ack;
 		mine->has_acked = 1;
 	}
@@ -169,8 +170,11 @@ static __always_inline _Bool is_to_report(const struct flow_half *mine, const st
 {
 	const struct segment_record *s = &r->segment;
 
+	/* Signed: another CPU may have stored a time later than ours. */
+	__s64 silent_ns = s->time_ns - mine->reported_ns;
+
 	return mine->owner == s->point || flow_is_news(mine, r->kinds, s->seq, r->fin) || is_awaited(mine, s) ||
-	       s->time_ns - mine->reported_ns > OWNER_SILENT_NS;
+	       silent_ns > OWNER_SILENT_NS;
 }
 
 static __always_inline enum disposition emit_or_lose(struct __sk_buff *skb, const struct reported *r)

@@ -1,0 +1,427 @@
+package bpf
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"unsafe"
+
+	"github.com/cilium/ebpf"
+)
+
+// Values of headers/pending.h.
+const (
+	tagShared   = 255
+	epochShift  = 30
+	epochsToOld = 4
+)
+
+// pending is the filter's array, for looking into it and arming by hand.
+type pending struct {
+	tb      testing.TB
+	memory  *ebpf.Memory
+	entries int
+}
+
+func (w *world) pending(tb testing.TB) pending {
+	tb.Helper()
+	m, err := w.shared[pendingSection].Memory()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return pending{tb, m, int(m.Size()) / int(unsafe.Sizeof(netobsPendingEntry{}))}
+}
+
+func bytesOf(entries []netobsPendingEntry) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(&entries[0])), len(entries)*int(unsafe.Sizeof(entries[0])))
+}
+
+func (p pending) at(i int) netobsPendingEntry {
+	p.tb.Helper()
+	var e [1]netobsPendingEntry
+	if _, err := p.memory.ReadAt(bytesOf(e[:]), int64(i)*int64(unsafe.Sizeof(e[0]))); err != nil {
+		p.tb.Fatal(err)
+	}
+	return e[0]
+}
+
+func (p pending) set(i int, e netobsPendingEntry) {
+	p.tb.Helper()
+	if _, err := p.memory.WriteAt(bytesOf([]netobsPendingEntry{e}), int64(i)*int64(unsafe.Sizeof(e))); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+func (p pending) fill(e netobsPendingEntry) {
+	p.tb.Helper()
+	if _, err := p.memory.WriteAt(bytesOf(slices.Repeat([]netobsPendingEntry{e}, p.entries)), 0); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+// armed returns the indexes of the entries that somebody waits at.
+func (p pending) armed() (at []int) {
+	return p.find(func(tag uint8) bool { return tag != 0 })
+}
+
+// find returns the indexes of the entries with a tag that f likes.
+func (p pending) find(f func(tag uint8) bool) (at []int) {
+	p.tb.Helper()
+	all := make([]netobsPendingEntry, p.entries)
+	if _, err := p.memory.ReadAt(bytesOf(all), 0); err != nil {
+		p.tb.Fatal(err)
+	}
+	for i := range all {
+		if f(all[i].Tag) {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// one returns the index of the only entry that somebody waits at.
+func (p pending) one() int {
+	p.tb.Helper()
+	at := p.armed()
+	if len(at) != 1 {
+		p.tb.Fatalf("entries armed: got %d, want one", at)
+	}
+	return at[0]
+}
+
+// epochAgo returns the coarse time so many epochs ago.
+func epochAgo(tb testing.TB, n uint64) uint8 {
+	tb.Helper()
+	return uint8(monotonic(tb)>>epochShift - n)
+}
+
+// Who waits for an acknowledgment, and what ends it. Points 0 and 1 are of one namespace; armed counts the entries of
+// the filter after each step.
+func TestAwaitedAcknowledgments(t *testing.T) {
+	c, s := fromClient, fromServer
+	type armed struct {
+		step
+		armed int
+	}
+	const last = 1<<32 - 1
+	lo1, lo2 := netip.MustParseAddrPort("127.0.0.1:1"), netip.MustParseAddrPort("127.0.0.1:2")
+	far6 := netip.MustParseAddrPort("[2001:db8::1]:80")
+	cases := []struct {
+		name  string
+		steps []armed
+	}{
+		{"completing ACK", []armed{
+			{step{seg: c(syn, 100, 0, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: s(syn|ack, 300, 101, 0), want: duplicate, at: 1}, 1},
+			{step{seg: s(ack, 301, 301, 0), want: ordinary}, 1}, // the other direction
+			{step{seg: c(ack, 101, 300, 0), want: ordinary}, 1},
+			{step{seg: c(psh|ack, 101, 300, 5), want: ordinary}, 1},
+			{step{seg: c(psh, 101, 301, 5), want: ordinary}, 1}, // no ACK flag
+			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: ordinary, at: 1}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
+			{step{seg: c(ack, 101, 400, 0), want: ordinary}, 0},
+		}},
+		{"completing ACK with data, past what was awaited", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(psh|ack, 101, 350, 5), want: reported, at: 1}, 0},
+			{step{seg: c(psh|ack, 101, 350, 5), want: ordinary}, 0},
+		}},
+		{"completing ACK with unusual flags", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(ack|urg|ece|cwr|ae, 101, 301, 0), want: reported}, 0},
+		}},
+		{"FIN completes", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(fin|ack, 101, 301, 5), want: reported}, 0},
+			{step{seg: c(ack, 107, 301, 0), want: ordinary}, 0},
+		}},
+		{"FIN that acknowledges too little", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(fin|ack, 101, 300, 5), want: reported}, 1},
+			{step{seg: c(ack, 107, 301, 0), want: reported}, 0},
+		}},
+		{"RST ends the waiting for its sender", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(rst, 101, 0, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
+		}},
+		{"what an RST acknowledges counts for nothing", []armed{
+			{step{seg: c(rst|ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+		}},
+		{"from an address to itself", []armed{
+			{step{seg: packet{src: lo1, dst: lo2, flags: syn, seq: 100}, want: reported}, 0},
+			{step{seg: packet{src: lo2, dst: lo1, flags: syn | ack, seq: 300, ack: 101}, want: reported}, 1},
+			{step{seg: packet{src: lo2, dst: lo1, flags: ack, seq: 301, ack: 301}, want: ordinary}, 1},
+			{step{seg: packet{src: lo1, dst: lo2, flags: ack, seq: 101, ack: 301}, want: reported}, 0},
+		}},
+		{"by IPv6", []armed{
+			{step{seg: packet{src: server6, dst: client6, flags: syn | ack, seq: 300, ack: 101}, want: reported}, 1},
+			{step{seg: packet{src: server6, dst: client6, flags: ack, seq: 301, ack: 301}, want: ordinary}, 1},
+			{step{seg: packet{src: client6, dst: server6, flags: ack, seq: 101, ack: 301}, want: reported}, 0},
+		}},
+		{"by IPv6, to another network", []armed{
+			{step{seg: packet{src: far6, dst: client6, flags: syn | ack, seq: 300, ack: 101}, want: reported}, 1},
+			{step{seg: packet{src: client6, dst: far6, flags: ack, seq: 101, ack: 301}, want: reported}, 0},
+		}},
+		{"RST of the peer does not", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: s(rst, 301, 0, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+		}},
+		{"sequence numbers wrap", []armed{
+			{step{seg: s(syn|ack, last, 101, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, last, 0), want: ordinary}, 1},
+			{step{seg: c(ack, 101, 0, 0), want: reported}, 0},
+			{step{seg: s(syn|ack, last-1, 101, 0), want: reported}, 0}, // acknowledged by the 0
+			{step{seg: s(syn|ack, 10, 101, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, 11+1<<31, 0), want: ordinary}, 1}, // before
+			{step{seg: c(ack, 101, 11+1<<31-1, 0), want: reported}, 0},
+		}},
+		{"retransmitted SYN-ACK", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 0}, // known acknowledged
+			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
+		}},
+		{"another SYN-ACK", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: s(syn|ack, 400, 101, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 1},
+			{step{seg: c(ack, 101, 401, 0), want: reported}, 0},
+		}},
+		{"simultaneous open", []armed{
+			{step{seg: c(syn, 100, 0, 0), want: reported}, 0},
+			{step{seg: s(syn, 300, 0, 0), want: reported}, 0},
+			{step{seg: c(syn|ack, 100, 301, 0), want: reported}, 1},
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
+		}},
+		{"second FIN acknowledges the first", []armed{
+			{step{seg: c(fin|ack, 100, 300, 7), want: reported}, 0},
+			{step{seg: s(ack, 300, 108, 0), want: ordinary}, 0},
+			{step{seg: s(fin|ack, 300, 108, 9), want: reported}, 1},
+			{step{seg: s(ack, 310, 108, 0), want: ordinary}, 1},
+			{step{seg: c(ack, 108, 309, 0), want: ordinary}, 1},
+			{step{seg: c(ack, 108, 310, 0), want: reported, at: 1}, 0},
+			{step{seg: c(ack, 108, 310, 0), want: ordinary}, 0},
+		}},
+		{"crossed FINs", []armed{
+			{step{seg: c(fin|ack, 100, 300, 0), want: reported}, 0},
+			{step{seg: s(fin|ack, 300, 100, 0), want: reported}, 2},
+			{step{seg: c(ack, 101, 300, 0), want: ordinary}, 2},
+			{step{seg: s(ack, 301, 100, 0), want: ordinary}, 2},
+			{step{seg: c(ack, 101, 301, 0), want: reported}, 1},
+			{step{seg: s(ack, 301, 101, 0), want: reported}, 0},
+		}},
+		{"crossed FINs, one of them sent again", []armed{
+			{step{seg: c(fin|ack, 100, 300, 0), want: reported}, 0},
+			{step{seg: s(fin|ack, 300, 100, 0), want: reported}, 2},
+			{step{seg: c(fin|ack, 100, 301, 0), want: reported}, 1},
+			{step{seg: s(ack, 301, 101, 0), want: reported}, 0},
+			{step{seg: c(fin|ack, 100, 301, 0), want: reported}, 0},
+		}},
+		{"duplicate of a second FIN arms nothing", []armed{
+			{step{seg: c(fin|ack, 100, 300, 0), want: reported}, 0},
+			{step{seg: s(fin|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: s(fin|ack, 300, 101, 0), want: duplicate, at: 1}, 0},
+		}},
+		{"RST after crossed FINs", []armed{
+			{step{seg: c(fin|ack, 100, 300, 0), want: reported}, 0},
+			{step{seg: s(fin|ack, 300, 100, 0), want: reported}, 2},
+			{step{seg: c(rst|ack, 101, 301, 0), want: reported}, 1},
+			{step{seg: s(rst|ack, 101, 301, 0), want: reported}, 0},
+		}},
+		{"first FIN known acknowledged by an earlier report", []armed{
+			{step{seg: s(syn|ack, 99, 300, 0), want: reported}, 1},
+			{step{seg: c(ack, 300, 102, 0), want: reported}, 0},      // acknowledges more than the SYN
+			{step{seg: s(fin|ack, 101, 300, 0), want: reported}, 0},  // ends at 101
+			{step{seg: c(fin|ack, 300, 101, 0), want: reported}, 1},  // only its own is awaited
+			{step{seg: s(ack, 102, 301, 0), want: reported}, 0},      //
+			{step{seg: c(fin|ack, 300, 102, 0), want: reported}, 0},  //
+			{step{seg: s(ack, 102, 301, 0), want: ordinary}, 0},      //
+			{step{seg: s(syn|ack, 5000, 301, 0), want: reported}, 1}, // all anew
+		}},
+		{"a new SYN forgets what was awaited", []armed{
+			{step{seg: c(syn, 100, 0, 0), want: reported}, 0},
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(syn, 200, 0, 0), want: reported}, 1}, // the entry stays until it is old
+			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 1},
+			{step{seg: s(syn|ack, 400, 201, 0), want: reported}, 1},
+			{step{seg: c(ack, 201, 401, 0), want: reported}, 0},
+		}},
+		{"and what was acknowledged", []armed{
+			{step{seg: c(syn, 100, 0, 0), want: reported}, 0},
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(syn, 200, 0, 0), want: reported}, 0},
+			{step{seg: s(syn|ack, 100, 201, 0), want: reported}, 1}, // below the 301
+			{step{seg: c(ack, 201, 101, 0), want: reported}, 0},
+		}},
+	}
+	w := newWorld(t, Options{})
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			w.pending(t).fill(netobsPendingEntry{})
+			var steps []step
+			for _, a := range c.steps {
+				steps = append(steps, a.step)
+			}
+			netns := w.namespace()
+			play(t, []*point{w.point(t, netns, false), w.point(t, netns, true)}, steps, func(i int) {
+				if got, want := w.pending(t).armed(), c.steps[i].armed; len(got) != want {
+					t.Errorf("entries armed: got %d, want %d", got, want)
+				}
+			})
+		})
+	}
+}
+
+// Each byte of the identity of a direction matters. Index and tag have 27 bits together; the last byte of half an IPv6
+// address changes only the highest 8 of them, so that a flow may have its neighbour's place by chance, and the test
+// tries again with another seed.
+func TestPendingTellsFlowsApart(t *testing.T) {
+	type place struct {
+		index int
+		tag   uint8
+	}
+	var same []string
+	for range 5 {
+		w := newWorld(t, Options{})
+		here, there := w.point(t, w.namespace(), true), w.point(t, w.namespace(), true)
+		arm := func(p *point, conn packet, change func([]byte) []byte) place {
+			f := w.pending(t)
+			f.fill(netobsPendingEntry{})
+			p.run(t, packet{src: conn.src, dst: conn.dst, flags: syn | ack, seq: 300, change: change})
+			drain(t, w.Programs)
+			i := f.one()
+			tag := f.at(i).Tag
+			if tag < 1 || tag > 128 {
+				t.Errorf("tag: got %d, want 1 to 128", tag)
+			}
+			return place{i, tag}
+		}
+		same = nil
+		for _, f := range families {
+			base := arm(here, f.conn, nil)
+			differs := func(what string, p place) {
+				if p == base {
+					same = append(same, f.name+" "+what)
+				}
+			}
+			differs("namespace", arm(there, f.conn, nil))
+			differs("direction", arm(here, packet{src: f.conn.dst, dst: f.conn.src}, nil))
+			addresses := 14 + 12
+			if f.conn.src.Addr().Is6() {
+				addresses = 14 + 8
+			}
+			for i := addresses; i < len(f.conn.frame())-20+4; i++ { // to the end of the ports
+				differs(fmt.Sprint("byte ", i), arm(here, f.conn, func(frame []byte) []byte {
+					frame[i] ^= 1
+					return frame
+				}))
+			}
+		}
+		if len(same) == 0 {
+			return
+		}
+	}
+	t.Errorf("places that do not depend on: %q", same)
+}
+
+// A false hit is counted as data and not reported; it clears what is old.
+func TestFalseHits(t *testing.T) {
+	w := newWorld(t, Options{})
+	f := w.pending(t)
+	cleared := func(t *testing.T, p *point, pkt packet, tag uint8, age uint64) []int {
+		t.Helper()
+		f.fill(netobsPendingEntry{Tag: tag, Epoch: epochAgo(t, age)})
+		p.check(t, pkt, ordinary)
+		return f.find(func(tag uint8) bool { return tag == 0 })
+	}
+	bothWays(t, w, func(t *testing.T, p *point, conn packet) {
+		data := conn
+		data.flags, data.payload = ack|psh, []byte("data")
+		for _, entry := range []string{"no flow entry", "flow entry that waits for nothing"} {
+			if got := cleared(t, p, data, tagShared, epochsToOld-2); len(got) != 0 {
+				t.Errorf("%s: cleared young entries %d", entry, got)
+			}
+			if got := cleared(t, p, data, tagShared, epochsToOld); len(got) != 1 {
+				t.Errorf("%s: cleared old entries %d, want one", entry, got)
+			}
+			conn.flags = syn
+			f.fill(netobsPendingEntry{})
+			p.check(t, conn, reported)
+		}
+		// Of the 128 tags one is the flow's; with another one, a segment does not get past the front.
+		at := cleared(t, p, data, tagShared, epochsToOld)[0]
+		f.fill(netobsPendingEntry{})
+		var hits []uint8
+		for tag := range uint8(tagShared - 1) {
+			f.set(at, netobsPendingEntry{Tag: tag + 1, Epoch: epochAgo(t, epochsToOld)})
+			p.run(t, data)
+			if f.at(at).Tag == 0 {
+				hits = append(hits, tag+1)
+			}
+		}
+		if len(hits) != 1 || hits[0] > 128 {
+			t.Errorf("tags of the flow: got %d, want one of 1 to 128", hits)
+		}
+	})
+}
+
+// Two flows that wait at one entry.
+func TestSharedEntry(t *testing.T) {
+	w := newWorld(t, Options{})
+	p := w.point(t, w.namespace(), true)
+	f := w.pending(t)
+	p.check(t, fromServer(syn|ack, 300, 101, 0), reported)
+	at := f.one()
+	own := f.at(at).Tag
+	other := own%128 + 1
+	if age := epochAgo(t, 0) - f.at(at).Epoch; age > 100 {
+		t.Errorf("epoch: got %d, want that of now, %d", f.at(at).Epoch, epochAgo(t, 0))
+	}
+	seq := uint32(300)
+	for _, c := range []struct {
+		name string
+		tag  uint8
+		age  uint64
+		want uint8
+	}{
+		{"empty", 0, 0, own},
+		{"empty and old", 0, 100, own},
+		{"own", own, 0, own},
+		{"somebody else's", other, 0, tagShared},
+		{"somebody else's, one epoch old", other, 1, tagShared},
+		{"somebody else's, old", other, epochsToOld, own},
+		{"shared", tagShared, 0, tagShared},
+		{"shared, old", tagShared, epochsToOld, own},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			seq += 1000
+			f.set(at, netobsPendingEntry{Tag: c.tag, Epoch: epochAgo(t, c.age)})
+			p.check(t, fromServer(syn|ack, seq, 101, 0), reported)
+			if got := f.at(at).Tag; got != c.want {
+				t.Errorf("tag after arming: got %d, want %d", got, c.want)
+			}
+			p.check(t, fromClient(ack, 101, seq, 0), ordinary)
+			p.check(t, fromClient(ack, 101, seq+1, 0), reported)
+			p.check(t, fromClient(ack, 101, seq+1, 0), ordinary)
+			after := c.want
+			if after == own {
+				after = 0
+			}
+			if got := f.at(at).Tag; got != after {
+				t.Errorf("tag after the acknowledgment: got %d, want %d", got, after)
+			}
+		})
+	}
+}

@@ -1,0 +1,145 @@
+package bpf
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"runtime"
+	"testing"
+
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+	"golang.org/x/sys/unix"
+)
+
+// A wire takes frames that Program.Run does not make: packets that are not linear, and such as end before their IP
+// header does. It is the loopback interface of a network namespace of its own, with a point at its egress.
+type wire struct {
+	*point
+	socket int
+}
+
+const loIndex = 1
+
+func newWire(t *testing.T, w *world) *wire {
+	t.Helper()
+	r := &wire{point: w.point(t, w.namespace(), true), socket: -1}
+	var l link.Link
+	err := inNewNamespace(func() (err error) {
+		if r.socket, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0); err != nil {
+			return os.NewSyscallError("socket", err)
+		}
+		if err := unix.SetsockoptInt(r.socket, unix.SOL_PACKET, unix.PACKET_VNET_HDR, 1); err != nil {
+			return os.NewSyscallError("setsockopt", err)
+		}
+		lo, err := unix.NewIfreq("lo")
+		if err != nil {
+			return err
+		}
+		lo.SetUint16(unix.IFF_UP)
+		if err := unix.IoctlIfreq(r.socket, unix.SIOCSIFFLAGS, lo); err != nil {
+			return os.NewSyscallError("SIOCSIFFLAGS", err)
+		}
+		l, err = link.AttachTCX(link.TCXOptions{Interface: loIndex, Program: r.front, Attach: ebpf.AttachTCXEgress})
+		return err
+	})
+	t.Cleanup(func() {
+		if l != nil {
+			l.Close()
+		}
+		unix.Close(r.socket)
+	})
+	if errors.Is(err, link.ErrNotSupported) {
+		t.Skip("needs TCX (Linux 6.6)")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// inNewNamespace runs f in a new network namespace, which lives as long as what f opens there.
+func inNewNamespace(f func() error) error {
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+			done <- os.NewSyscallError("unshare", err)
+			return
+		}
+		done <- f()
+	}()
+	return <-done
+}
+
+// check sends a frame of which so many bytes are linear, or all of a short one, and checks counters and records. The
+// front has run when the send returns.
+func (r *wire) check(t *testing.T, frame []byte, linear int, want PointCounters, wantRecords ...SegmentRecordOptions) {
+	t.Helper()
+	before := r.mustCounters(t)
+	const vnetHeader, hdrLen = 10, 2 // struct virtio_net_hdr
+	buf := make([]byte, vnetHeader, vnetHeader+len(frame))
+	binary.NativeEndian.PutUint16(buf[hdrLen:], uint16(linear))
+	if err := unix.Sendto(r.socket, append(buf, frame...), 0, &unix.SockaddrLinklayer{Ifindex: loIndex}); err != nil {
+		t.Fatalf("send %d bytes, %d linear: %v", len(frame), linear, err)
+	}
+	got := r.mustCounters(t)
+	got.Sub(&before)
+	if got != want {
+		t.Errorf("%d bytes, %d linear: counters that moved:\n got %s\nwant %s", len(frame), linear, moves(got), moves(want))
+	}
+	records := drain(t, r.w.Programs)
+	for i := range records {
+		records[i].Segment.TimeNs = 0
+	}
+	checkRecords(t, records, wantRecords)
+}
+
+func TestNotLinear(t *testing.T) {
+	w := newWorld(t, Options{})
+	r := newWire(t, w)
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			headers := 14 + 20 + 20
+			if f.conn.src.Addr().Is6() {
+				headers = 14 + 40 + 20
+			}
+			for _, options := range []int{0, 40} {
+				pkt := f.conn
+				pkt.options = make([]byte, options)
+				pkt.payload = make([]byte, os.Getpagesize()) // shorter ones are made linear
+				for i := range pkt.options {
+					pkt.options[i] = byte(i)
+				}
+				for linear := 14; linear < headers; linear++ {
+					pkt.flags = []uint16{ack, syn}[linear&1]
+					r.check(t, pkt.frame(), linear, unparsed(netobsUnparsedReasonUNPARSED_NOT_LINEAR))
+				}
+				// Options need not be in the linear part.
+				pkt.flags = syn
+				r.check(t, pkt.frame(), headers, counted(pkt, reported), r.record(pkt))
+			}
+		})
+	}
+	t.Run("IPv4 options", func(t *testing.T) {
+		pkt := families[0].conn
+		pkt.flags, pkt.ipOptions, pkt.payload = ack, make([]byte, 40), make([]byte, os.Getpagesize())
+		r.check(t, pkt.frame(), 93, unparsed(netobsUnparsedReasonUNPARSED_NOT_LINEAR))
+		r.check(t, pkt.frame(), 94, counted(pkt, ordinary))
+	})
+	t.Run("neither IPv4 nor IPv6", func(t *testing.T) {
+		pkt := families[0].conn
+		pkt.payload, pkt.change = make([]byte, os.Getpagesize()), set16(etherType4, 0x0806)
+		r.check(t, pkt.frame(), 14, PointCounters{})
+	})
+}
+
+func TestTruncatedBeforeTheEndOfTheIPHeader(t *testing.T) {
+	w := newWorld(t, Options{})
+	r := newWire(t, w)
+	for _, f := range families {
+		for n := 15; n < 54; n++ {
+			r.check(t, f.conn.frame()[:n], 0, unparsed(netobsUnparsedReasonUNPARSED_TRUNCATED))
+		}
+	}
+}
