@@ -40,7 +40,7 @@ type Programs struct {
 	report   *ebpf.Program
 	memory   *ebpf.Memory
 	spec     *ebpf.CollectionSpec
-	hashSeed [3]uint64 // of the pending filter
+	hashSeed [5]uint64 // of the pending filter
 }
 
 // Load loads the report program and makes the maps. The caller closes the result. Needs CAP_BPF and CAP_NET_ADMIN.
@@ -58,7 +58,7 @@ func Load(opts Options) (_ *Programs, err error) {
 	if opts.WakeupBytes == 0 {
 		opts.WakeupBytes = 64 << 10
 	}
-	var seed [3]uint64
+	var seed [5]uint64
 	if err := binary.Read(rand.Reader, binary.NativeEndian, &seed); err != nil {
 		return nil, fmt.Errorf("seed the pending filter: %w", err)
 	}
@@ -124,6 +124,9 @@ type Point struct {
 
 // NewFront loads the front program of one observation point. The caller closes it, after its link.
 func (p *Programs) NewFront(point Point) (*ebpf.Program, error) {
+	if point.Slot >= MaxPoints {
+		return nil, fmt.Errorf("load BPF program of a point: slot %d, and there are %d", point.Slot, MaxPoints)
+	}
 	spec := p.spec.Copy()
 	var egress uint32
 	if point.Egress {

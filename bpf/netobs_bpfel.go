@@ -52,7 +52,7 @@ type netobsHandoff struct {
 	_    structs.HostLayout
 	Self struct {
 		_        structs.HostLayout
-		HashSeed [3]uint64
+		HashSeed [5]uint64
 		NetnsKey uint64
 		Point    uint32
 		Slot     uint32
@@ -67,7 +67,7 @@ type netobsHandoff struct {
 
 type netobsIdentity struct {
 	_        structs.HostLayout
-	HashSeed [3]uint64
+	HashSeed [5]uint64
 	NetnsKey uint64
 	Point    uint32
 	Slot     uint32

@@ -85,20 +85,33 @@ func TestIPv6ExtensionIsUnparsed(t *testing.T) {
 	p := w.point(t, w.namespace(), false)
 	for header := range 256 {
 		t.Run(fmt.Sprint(header), func(t *testing.T) {
-			conn := families[1].conn
-			conn.change = func(frame []byte) []byte {
-				frame[nextHeader6] = byte(header)
-				return frame
+			// behind sets what follows the IPv6 header, and what follows that, if it is an extension header.
+			behind := func(next byte) packet {
+				conn := families[1].conn
+				conn.change = func(frame []byte) []byte {
+					frame[nextHeader6] = byte(header)
+					if header != 6 {
+						frame[14+40] = next
+					}
+					return frame
+				}
+				return conn
 			}
 			switch header {
 			case 6:
+				conn := behind(0)
 				conn.flags = ack
 				p.check(t, conn, ordinary)
 			case 44:
-				checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_FRAGMENT)
+				checkUnparsed(t, p, behind(6), netobsUnparsedReasonUNPARSED_FRAGMENT)
+				checkUnparsed(t, p, behind(60), netobsUnparsedReasonUNPARSED_FRAGMENT)
+				p.checkMoves(t, behind(17), PointCounters{})
 			case 0, 43, 51, 60, 135, 139, 140: // all others of RFC 7045 but 50, behind which nobody sees; and 253, 254
-				checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_IPV6EXTENSION)
+				checkUnparsed(t, p, behind(6), netobsUnparsedReasonUNPARSED_IPV6EXTENSION)
+				checkUnparsed(t, p, behind(43), netobsUnparsedReasonUNPARSED_IPV6EXTENSION)
+				p.checkMoves(t, behind(58), PointCounters{}) // ICMPv6, as multicast listener discovery has it
 			default:
+				conn := behind(6)
 				conn.flags = syn
 				p.checkMoves(t, conn, PointCounters{})
 			}

@@ -72,7 +72,7 @@ enum disposition {
 enum unparsed_reason {
 	UNPARSED_VLAN,		 /* 802.1Q or 802.1ad tag in the packet */
 	UNPARSED_FRAGMENT,	 /* IPv4 or IPv6 fragment, the first included */
-	UNPARSED_IPV6_EXTENSION, /* another IPv6 extension header before TCP, or before who knows */
+	UNPARSED_IPV6_EXTENSION, /* another IPv6 extension header before TCP, or before more of them */
 	UNPARSED_NOT_LINEAR,	 /* headers outside the directly readable part */
 	UNPARSED_TRUNCATED,	 /* the packet ends inside its headers */
 	UNPARSED_MALFORMED,	 /* header lengths contradict each other */
@@ -95,7 +95,7 @@ struct point_counters {
 
 /* The identity of an observation point, baked into its front. */
 struct identity {
-	__u64 hash_seed[3]; /* of the pending filter: random, the same for all points */
+	__u64 hash_seed[5]; /* of the pending filter: random, the same for all points */
 	__u64 netns_key;    /* the namespace's part in the hash */
 	__u32 point;	    /* in records; counts up, never used again */
 	__u32 slot;	    /* index of its counters; used again after the point is gone */

@@ -32,14 +32,15 @@ struct socket_pair {
 };
 
 /* Pairwise multilinear hashing (Lemire and Kaser 2014): products of words keyed with a secret, so that nobody outside
- * can aim at one entry. The high bits are good, and are used. */
+ * can aim at one entry. The high bits are good, and are used. IPv6 words are longer than the theorem allows: addresses
+ * that differ in one byte alone spread over 2^8 entries only, but connections differ in their ports, too. */
 static __always_inline __u64 pending_hash(const struct socket_pair *p, const volatile struct identity *id, _Bool ipv6)
 {
 	__u64 h = (p->src_lo + id->hash_seed[0]) * (p->dst_lo + id->hash_seed[1]) + p->ports * id->hash_seed[2] +
 		  id->netns_key;
 
 	if (ipv6)
-		h += (p->src_hi + id->hash_seed[1]) * (p->dst_hi + id->hash_seed[0]);
+		h += (p->src_hi + id->hash_seed[3]) * (p->dst_hi + id->hash_seed[4]);
 	return h;
 }
 

@@ -38,10 +38,10 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 		"`kinds` of interfaces: "+strings.Join(loader.Kinds(), ",")+"\n(default loopback,veth,bridge, or any with --interface)")
 	fs.StringArrayVar(&o.interfaces, "interface", nil,
 		"only interfaces whose name matches this `glob`, such as 'eth*'; may be repeated")
-	fs.StringVar(&o.output, "output", outputText, "what to print of connections: text, json or none")
+	fs.StringVar(&o.output, "output", outputText, "`form` in which to print connections: text, json or none")
 	fs.StringVar(&o.listen, "listen", defaultListen,
 		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
-	fs.TextVar(&o.logLevel, "log-level", slog.LevelWarn, "what to log: debug, info, warn or error")
+	fs.TextVar(&o.logLevel, "log-level", slog.LevelWarn, "`level` from which to log: debug, info, warn or error")
 }
 
 // validate returns all that is wrong with the flags.

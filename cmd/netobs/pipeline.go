@@ -28,7 +28,7 @@ type pipeline struct {
 	metrics *metrics.Metrics
 	out     sink
 
-	// segment is called for each segment before its results. Optional.
+	// segment is called for each segment, after the results it had. Optional.
 	segment func(*decode.Segment, decode.Place)
 
 	outcomes  map[decode.Outcome]uint64

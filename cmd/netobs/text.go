@@ -50,7 +50,7 @@ func (t *text) handshake(h *decode.Handshake) {
 	for _, leg := range []struct {
 		name string
 		decode.Leg
-	}{{"responder", h.ResponderLeg}, {"originator", h.OriginatorLeg}, {"total", h.Total}} {
+	}{{"responder leg", h.ResponderLeg}, {"originator leg", h.OriginatorLeg}, {"total", h.Total}} {
 		took := "-"
 		if leg.Known {
 			took = short(leg.First)
@@ -71,8 +71,8 @@ func (t *text) connection(c *decode.Connection) {
 	if c.Unseen {
 		unseen = "  handshake unseen"
 	}
-	fmt.Fprintf(t.w, "  closed first by %s%s  after %s  bytes %s > %s <  history %s%s\n", c.Closer, crossed,
-		short(c.Duration()), bytesOf(c, decode.Originator), bytesOf(c, decode.Responder), c.History, unseen)
+	fmt.Fprintf(t.w, "  closed first by %s%s  lasted %s  originator sent %s, responder %s  history %s%s\n", c.Closer,
+		crossed, short(c.Duration()), bytesOf(c, decode.Originator), bytesOf(c, decode.Responder), c.History, unseen)
 }
 
 func (t *text) flush() error { return t.w.Flush() }
@@ -106,9 +106,9 @@ func teardownColour(t decode.Teardown) string {
 
 func bytesOf(c *decode.Connection, side decode.Side) string {
 	if !c.BytesKnown[side] {
-		return "?"
+		return "? B"
 	}
-	return fmt.Sprint(c.Bytes[side])
+	return fmt.Sprintf("%d B", c.Bytes[side])
 }
 
 // short prints a duration with three digits: 9.13µs, 1.25ms, 3.00s.

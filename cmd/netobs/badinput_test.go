@@ -1,0 +1,260 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
+
+	"netobs/loader/nettest"
+)
+
+// TestBadInput checks that each mistake gives one clear line with the remedy on stderr, nothing on stdout, and its code.
+func TestBadInput(t *testing.T) {
+	ns := nettest.New(t, "bad")
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, tc := range []struct {
+		name string
+		args []string
+		code int
+		want []string // parts of stderr
+	}{
+		{"no command of this name", []string{"atach"}, 2, []string{`unknown command "atach"`, `did you mean "attach"`}},
+		{"argument", []string{"attach", "test"}, 2, []string{`unexpected argument "test"`, "netobs attach --help"}},
+		{"unknown flag", []string{"attach", "--nets", "x"}, 2, []string{"unknown flag: --nets", "netobs attach --help"}},
+		{"nothing to watch", []string{"attach"}, 2, []string{"--netns NAME", "--pid N"}},
+		{"output", []string{"attach", "--netns", ns.Name, "--output", "xml"}, 2, []string{"text, json or none", `"xml"`}},
+		{"kind", []string{"attach", "--netns", ns.Name, "--kind", "vet"}, 2, []string{"--kind vet", "loopback, veth"}},
+		{"glob", []string{"attach", "--netns", ns.Name, "--interface", "[a"}, 2, []string{`"[a"`, "syntax error"}},
+		{"log level", []string{"attach", "--netns", ns.Name, "--log-level", "loud"}, 2, []string{"--log-level", "loud"}},
+		{"pid is no pid", []string{"attach", "--pid", "-4"}, 2, []string{"--pid -4"}},
+		{"two mistakes", []string{"attach", "--kind", "x", "--netns", "y", "--output", "z"}, 2, []string{"--kind x", `not "z"`}},
+		{"near name", []string{"attach", "--netns", ns.Name + "x"}, 1, []string{"did you mean " + ns.Name}},
+		{"no namespace", []string{"attach", "--netns", file}, 1, []string{file + " is no network namespace", "/proc/PID/ns/net"}},
+		{"ended process", []string{"attach", "--pid", fmt.Sprint(ended.Process.Pid)}, 1, []string{"has ended"}},
+		{"port in use", []string{"attach", "--netns", ns.Name, "--listen", taken.Addr().String()}, 1,
+			[]string{taken.Addr().String(), "address already in use", "choose another address"}},
+		{"no address", []string{"attach", "--netns", ns.Name, "--listen", "nonsense"}, 1, []string{"nonsense", "--listen"}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			code, stdout, stderr := runHere(t, tc.args...)
+			if code != tc.code || stdout != "" {
+				t.Errorf("code %d, stdout %q, want %d and nothing", code, stdout, tc.code)
+			}
+			for _, want := range tc.want {
+				if !strings.Contains(stderr, want) {
+					t.Errorf("stderr %q lacks %q", stderr, want)
+				}
+			}
+			if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "netobs: ") {
+				t.Errorf("stderr is not one line of netobs: %q", stderr)
+			}
+		})
+	}
+	if got := ns.Attached("lo"); got != 0 {
+		t.Errorf("%d programs left behind", got)
+	}
+}
+
+func TestExplain(t *testing.T) {
+	for _, tc := range []struct {
+		err  error
+		want string
+	}{
+		{fmt.Errorf("attach: %w", ebpf.ErrNotSupported), "needs Linux 6.6 or later"},
+		{fmt.Errorf("load: %w", unix.EPERM), "run netobs as root"},
+	} {
+		if got := explain(tc.err); !strings.Contains(got, tc.want) || !strings.HasPrefix(got, tc.err.Error()) {
+			t.Errorf("%q lacks %q", got, tc.want)
+		}
+	}
+}
+
+func TestPortInUseWithoutFlag(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	l, err := listen(taken.Addr().String(), false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	before, got := taken.Addr().(*net.TCPAddr).Port, l.Addr().(*net.TCPAddr).Port
+	if got <= before || got >= before+portsTried {
+		t.Errorf("port %d instead of %d, want one of the next", got, before)
+	}
+}
+
+// TestNothingToWatchYet waits for an interface that matches.
+func TestNothingToWatchYet(t *testing.T) {
+	a, b := nettest.New(t, "a"), nettest.New(t, "b")
+	s := startAttach(t, "--netns", a.Name, "--interface", "eth*")
+	for _, want := range []string{"no interface in " + a.Name, "lo (loopback, down)", "--interface", "waiting"} {
+		if !strings.Contains(s.stderr.String(), want) {
+			t.Errorf("stderr %q lacks %q", s.stderr.String(), want)
+		}
+	}
+	nettest.Veth(a, "eth0", b, "peer")
+	s.waitFor(2, "observation_points", label("netns", a.Name))
+}
+
+// netobsProcess starts the test binary as netobs.
+func netobsProcess(t *testing.T, args ...string) (*exec.Cmd, *buffer) {
+	t.Helper()
+	stderr := new(buffer)
+	cmd := exec.Command("/proc/self/exe", args...)
+	cmd.Env = append(os.Environ(), asNetobs+"=1")
+	cmd.Stderr = stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	nettest.Eventually(t, 30*time.Second, func() error {
+		if !strings.Contains(stderr.String(), "watching") {
+			return fmt.Errorf("netobs does not watch yet: %s", stderr.String())
+		}
+		return nil
+	})
+	return cmd, stderr
+}
+
+// TestLeavesNothingBehind on Ctrl-C and on SIGKILL, where only the kernel can clean up.
+func TestLeavesNothingBehind(t *testing.T) {
+	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
+		t.Run(sig.String(), func(t *testing.T) {
+			a, b := nettest.New(t, "a"), nettest.New(t, "b")
+			nettest.Veth(a, "eth0", b, "peer")
+			cmd, stderr := netobsProcess(t, "attach", "--netns", a.Name, "--listen", "")
+			if got := a.Attached("eth0") + a.Attached("lo"); got != 3 {
+				t.Errorf("%d programs attached, want 3", got)
+			}
+			if err := cmd.Process.Signal(sig); err != nil {
+				t.Fatal(err)
+			}
+			err := cmd.Wait()
+			if sig != syscall.SIGKILL && err != nil {
+				t.Errorf("%v, stderr: %s", err, stderr)
+			}
+			if sig != syscall.SIGKILL && !strings.Contains(stderr.String(), "0 lost") {
+				t.Errorf("no summary: %s", stderr)
+			}
+			nettest.Eventually(t, 10*time.Second, func() error {
+				if got := a.Attached("eth0") + a.Attached("lo"); got != 0 {
+					return fmt.Errorf("%d programs left behind", got)
+				}
+				return nil
+			})
+			a.Delete()
+			nettest.Eventually(t, 10*time.Second, func() error {
+				if b.Has("peer") {
+					return fmt.Errorf("something keeps the namespace alive")
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// TestTwoAtOnce: each netobs on the same interface sees everything.
+func TestTwoAtOnce(t *testing.T) {
+	ns := nettest.New(t, "two")
+	ns.Up("lo")
+	first := startAttach(t, "--netns", ns.Name, "--output", "none")
+	second := startAttach(t, "--netns", ns.Name, "--output", "none")
+	l := load{clients: 1, each: 20, refused: 3, reset: 3, serverFirst: 3, halfClosed: 3}
+	l.run(t, ns, ns, "127.0.0.1")
+	l.check(t, first, ns.Name, "local")
+	l.check(t, second, ns.Name, "local")
+	first.end()
+	if got := ns.Attached("lo"); got != 1 {
+		t.Errorf("%d programs after one of two netobs ended, want the other's", got)
+	}
+}
+
+// TestLoIsSetUpLater: the point is there before the interface works.
+func TestLoIsSetUpLater(t *testing.T) {
+	ns := nettest.New(t, "later")
+	s := startAttach(t, "--netns", ns.Name)
+	s.waitFor(1, "observation_points", label("netns", ns.Name))
+	ns.Up("lo")
+	l := load{clients: 1, each: 1}
+	l.run(t, ns, ns, "127.0.0.1")
+	l.check(t, s, ns.Name, "local")
+	for _, want := range []string{"handshake completed", "teardown  fin", ns.Name, "127.0.0.1:" + portBoth, "history S"} {
+		if !strings.Contains(s.stdout.String(), want) {
+			t.Errorf("stdout %q lacks %q", s.stdout.String(), want)
+		}
+	}
+}
+
+// TestGoneNamespace ends its open connections and goes on.
+func TestGoneNamespace(t *testing.T) {
+	ns, other := nettest.New(t, "gone"), nettest.New(t, "other")
+	ns.Up("lo")
+	s := startAttach(t, "--netns", ns.Name, "--netns", other.Name)
+	l := ns.Listen("127.0.0.1:80")
+	c, err := ns.Dial("127.0.0.1:80")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.waitFor(1, "connections", label("netns", ns.Name), label("state", "established"))
+	// The sockets keep the namespace alive; the ends of the connection must not be seen.
+	ns.Delete()
+	c.SetLinger(0)
+	c.Close()
+	l.Close()
+	s.waitFor(0, "observation_points", label("netns", ns.Name))
+	s.waitFor(1, "observation_points", label("netns", other.Name))
+	s.waitFor(0, "connections", label("netns", ns.Name))
+	checkIdentities(t, s.scrape())
+}
+
+// TestReaderStops when the output is gone: netobs ends with an error instead of running blind.
+func TestReaderStopsWhenOutputFails(t *testing.T) {
+	ns := nettest.New(t, "pipe")
+	ns.Up("lo")
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	var stderr buffer
+	code := make(chan int, 1)
+	go func() {
+		code <- run(ctx, []string{"attach", "--netns", ns.Name, "--listen", ""}, brokenPipe{}, &stderr)
+	}()
+	nettest.Eventually(t, 10*time.Second, func() error {
+		if !strings.Contains(stderr.String(), "watching") {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
+	ns.Dial("127.0.0.1:81") // refused: a line to print
+	if got := <-code; got != 1 || !strings.Contains(stderr.String(), "broken pipe") {
+		t.Errorf("code %d, stderr %q, want 1 and the cause", got, stderr.String())
+	}
+}
+
+type brokenPipe struct{}
+
+func (brokenPipe) Write([]byte) (int, error) { return 0, syscall.EPIPE }

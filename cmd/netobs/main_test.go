@@ -1,0 +1,67 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+// TestMain lets a test run netobs as a process of its own: the test binary is netobs if this is set.
+const asNetobs = "NETOBS_TEST_AS_NETOBS"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asNetobs) == "1" {
+		main()
+	}
+	time.Local = time.UTC // golden files show times of day
+	os.Exit(m.Run())
+}
+
+// runHere runs netobs in this process until it returns.
+func runHere(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	var out, err bytes.Buffer
+	code = run(ctx, args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range [][]string{{"--help"}, {"attach", "--help"}, {"demo", "--help"}} {
+		name := strings.TrimSuffix(strings.Join(append([]string{"help"}, args[:len(args)-1]...), "-"), "-")
+		t.Run(name, func(t *testing.T) {
+			code, stdout, stderr := runHere(t, args...)
+			if code != 0 || stderr != "" {
+				t.Errorf("code %d, stderr %q, want 0 and nothing", code, stderr)
+			}
+			golden := filepath.Join("testdata", name+".txt")
+			if *update {
+				if err := os.WriteFile(golden, []byte(stdout), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if stdout != string(want) {
+				t.Errorf("help is\n%s\nwant\n%s", stdout, want)
+			}
+		})
+	}
+}
+
+func TestVersion(t *testing.T) {
+	code, stdout, _ := runHere(t, "version")
+	if code != 0 || !strings.HasPrefix(stdout, "netobs ") || !strings.Contains(stdout, " go1.") {
+		t.Errorf("code %d, %q", code, stdout)
+	}
+}
