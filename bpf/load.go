@@ -89,7 +89,7 @@ func Load(opts Options) (_ *Programs, err error) {
 	if p.report, err = coll.DetachProgram(netobsProgReport), nil; p.report == nil {
 		return nil, errors.New("embedded BPF objects have no report program")
 	}
-	for _, name := range []string{netobsMapCounters, netobsMapRing, netobsMapTails, netobsMapHandoffs, netobsMapFlows,
+	for _, name := range []string{netobsMapCounters, netobsMapRing, netobsMapTails, netobsMapHandoff, netobsMapFlows,
 		pendingSection, sharedSection} {
 		if p.shared[name] = coll.DetachMap(name); p.shared[name] == nil {
 			return nil, fmt.Errorf("embedded BPF objects have no map %s", name)

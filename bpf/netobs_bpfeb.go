@@ -48,23 +48,6 @@ type netobsFlowKey struct {
 	Port  [2]uint16
 }
 
-type netobsHandoff struct {
-	_    structs.HostLayout
-	Self struct {
-		_        structs.HostLayout
-		HashSeed [5]uint64
-		NetnsKey uint64
-		Point    uint32
-		Slot     uint32
-		Netns    uint32
-		Egress   uint32
-	}
-	IpOffset     uint32
-	TcpOffset    uint32
-	PayloadBytes uint32
-	Ipv6         uint32
-}
-
 type netobsIdentity struct {
 	_        structs.HostLayout
 	HashSeed [5]uint64
@@ -165,7 +148,7 @@ const (
 const (
 	netobsMapCounters    = "counters"
 	netobsMapFlows       = "flows"
-	netobsMapHandoffs    = "handoffs"
+	netobsMapHandoff     = "handoff"
 	netobsMapRing        = "ring"
 	netobsMapTails       = "tails"
 	netobsProgFront      = "front"
@@ -230,7 +213,7 @@ type netobsProgramSpecs struct {
 type netobsMapSpecs struct {
 	Counters *ebpf.MapSpec `ebpf:"counters"`
 	Flows    *ebpf.MapSpec `ebpf:"flows"`
-	Handoffs *ebpf.MapSpec `ebpf:"handoffs"`
+	Handoff  *ebpf.MapSpec `ebpf:"handoff"`
 	Ring     *ebpf.MapSpec `ebpf:"ring"`
 	Tails    *ebpf.MapSpec `ebpf:"tails"`
 }
@@ -269,7 +252,7 @@ func (o *netobsObjects) Close() error {
 type netobsMaps struct {
 	Counters *ebpf.Map `ebpf:"counters"`
 	Flows    *ebpf.Map `ebpf:"flows"`
-	Handoffs *ebpf.Map `ebpf:"handoffs"`
+	Handoff  *ebpf.Map `ebpf:"handoff"`
 	Ring     *ebpf.Map `ebpf:"ring"`
 	Tails    *ebpf.Map `ebpf:"tails"`
 }
@@ -278,7 +261,7 @@ func (m *netobsMaps) Close() error {
 	return _NetobsClose(
 		m.Counters,
 		m.Flows,
-		m.Handoffs,
+		m.Handoff,
 		m.Ring,
 		m.Tails,
 	)

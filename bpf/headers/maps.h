@@ -52,19 +52,11 @@ struct {
 	__type(value, __u32);
 } tails SEC(".maps");
 
-/* What the front hands to the report program: who saw the segment, and where its headers are. */
-struct handoff {
-	struct identity self;
-	__u32 ip_offset; /* from skb->data */
-	__u32 tcp_offset;
-	__u32 payload_bytes;
-	__u32 ipv6; /* bool */
-};
-
-/* One entry for each CPU: a TC program is not interrupted by another one on its CPU. */
+/* The identity of the front that passed on the segment, for the report program. One entry for each CPU: a TC program is
+ * not interrupted by another one on its CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct handoff);
-} handoffs SEC(".maps");
+	__type(value, struct identity);
+} handoff SEC(".maps");

@@ -2,11 +2,7 @@
 /* The report program: report a control segment once for each namespace, and note what acknowledgment it waits for. */
 #pragma once
 
-#include <linux/ip.h>
-#include <linux/ipv6.h>
-#include <linux/tcp.h>
-#include <bpf/bpf_endian.h>
-#include "maps.h"
+#include "packet.h"
 #include "pending.h"
 #include "flow.h"
 
@@ -21,64 +17,71 @@ struct reported {
 	__u8 kinds;
 };
 
-/* Fills r from the packet. False if the headers are not where the front found them, which cannot be. */
-static __always_inline _Bool report_read(struct __sk_buff *skb, const struct handoff *h, struct reported *r)
+/* Fills r from the packet, which the front found good: what is checked here again is for the verifier. The front does
+ * not pass on what it read: it would have to keep it at hand on the data path. */
+static __always_inline _Bool report_read(struct __sk_buff *skb, const struct identity *whose, struct reported *r)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
+	void *l3 = data + ETH_HLEN;
 	struct segment_record *s = &r->segment;
 	struct socket_pair own, answer;
 	struct tcphdr *tcp;
-	/* The masks tell the verifier what the front knows: 14, and at most 14 + 60. */
-	void *ip = data + (h->ip_offset & 0x3f);
+	__s32 segment_bytes;
+	_Bool ipv6;
 
-	tcp = data + (h->tcp_offset & 0xff);
-	if ((void *)(tcp + 1) > end)
+	if (l3 + sizeof(struct iphdr) > end)
 		return 0;
-	if (h->ipv6) {
-		struct ipv6hdr *ip6 = ip;
-		__u64 *src = (__u64 *)&ip6->saddr, *dst = (__u64 *)&ip6->daddr;
+	ipv6 = ethernet_type(l3) == bpf_htons(ETH_P_IPV6);
+	if (ipv6) {
+		struct ipv6hdr *ip = l3;
+		__u64 *src = (__u64 *)&ip->saddr, *dst = (__u64 *)&ip->daddr;
 
-		if ((void *)(ip6 + 1) > end)
+		tcp = (void *)(ip + 1);
+		if ((void *)(tcp + 1) > end)
 			return 0;
 		own.src_hi = answer.dst_hi = ((__u64 *)s->src)[0] = src[0];
 		own.src_lo = answer.dst_lo = ((__u64 *)s->src)[1] = src[1];
 		own.dst_hi = answer.src_hi = ((__u64 *)s->dst)[0] = dst[0];
 		own.dst_lo = answer.src_lo = ((__u64 *)s->dst)[1] = dst[1];
 		s->ip_version = 6;
-		s->ttl = ip6->hop_limit;
+		s->ttl = ip->hop_limit;
+		segment_bytes = ipv6_segment_bytes(skb, ip);
 	} else {
-		struct iphdr *ip4 = ip;
+		struct iphdr *ip = l3;
 		__u32 *src = (__u32 *)s->src, *dst = (__u32 *)s->dst;
+		__u32 header = ipv4_header_bytes(ip);
 
-		if ((void *)(ip4 + 1) > end)
+		tcp = l3 + header;
+		if ((void *)(tcp + 1) > end)
 			return 0;
 		src[0] = src[1] = dst[0] = dst[1] = 0;
 		src[2] = dst[2] = bpf_htonl(0xffff);
 		own.src_hi = own.dst_hi = answer.src_hi = answer.dst_hi = 0;
-		own.src_lo = answer.dst_lo = src[3] = ip4->saddr;
-		own.dst_lo = answer.src_lo = dst[3] = ip4->daddr;
+		own.src_lo = answer.dst_lo = src[3] = ip->saddr;
+		own.dst_lo = answer.src_lo = dst[3] = ip->daddr;
 		s->ip_version = 4;
-		s->ttl = ip4->ttl;
+		s->ttl = ip->ttl;
+		segment_bytes = ipv4_segment_bytes(skb, ip, header);
 	}
 	own.ports = *(__u32 *)tcp;
 	answer.ports = own.ports << 16 | own.ports >> 16;
-	r->own_hash = pending_hash(&own, &h->self, h->ipv6);
-	r->answer_hash = pending_hash(&answer, &h->self, h->ipv6);
+	r->own_hash = pending_hash(&own, whose, ipv6);
+	r->answer_hash = pending_hash(&answer, whose, ipv6);
 
 	s->time_ns = bpf_ktime_get_ns();
-	s->point = h->self.point;
+	s->point = whose->point;
 	s->seq = bpf_ntohl(tcp->seq);
 	s->ack = bpf_ntohl(tcp->ack_seq);
-	s->payload_bytes = h->payload_bytes;
+	s->payload_bytes = segment_bytes - tcp_header_bytes(tcp);
 	s->src_port = bpf_ntohs(tcp->source);
 	s->dst_port = bpf_ntohs(tcp->dest);
 	s->window = bpf_ntohs(tcp->window);
 	s->flags = bpf_ntohs(*((__be16 *)tcp + 6)) & 0x1ff;
 	s->kind = RECORD_SEGMENT;
-	s->forwarded = h->self.egress && skb->ingress_ifindex;
-	s->options_bytes = (*((__u8 *)tcp + 12) >> 4 << 2) - sizeof(*tcp);
+	s->forwarded = whose->egress && skb->ingress_ifindex;
+	s->options_bytes = tcp_header_bytes(tcp) - sizeof(*tcp);
 	__builtin_memset(s->pad, 0, sizeof(s->pad));
-	r->options_offset = h->tcp_offset + sizeof(*tcp);
+	r->options_offset = (void *)(tcp + 1) - data;
 	r->fin = s->seq + s->payload_bytes;
 	r->kinds = segment_kinds(s->flags);
 	return 1;
@@ -211,19 +214,19 @@ static __always_inline enum disposition report_control(struct __sk_buff *skb, st
 static __always_inline void report_segment(struct __sk_buff *skb)
 {
 	__u32 zero = 0, slot, dir;
-	struct handoff *h = bpf_map_lookup_elem(&handoffs, &zero);
+	struct identity *whose = bpf_map_lookup_elem(&handoff, &zero);
 	struct point_counters *c;
 	struct reported r;
 	struct flow_key key;
 	struct flow *flow;
 
-	if (!h)
+	if (!whose)
 		return; /* for the verifier */
-	slot = h->self.slot;
+	slot = whose->slot;
 	c = bpf_map_lookup_elem(&counters, &slot);
-	if (!c || !report_read(skb, h, &r))
+	if (!c || !report_read(skb, whose, &r))
 		return; /* for the verifier */
-	dir = flow_key(&key, &r.segment, h->self.netns);
+	dir = flow_key(&key, &r.segment, whose->netns);
 
 	if (r.kinds || report_all) {
 		c->control_segments_seen_total++;
