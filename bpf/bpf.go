@@ -31,8 +31,11 @@ var Dispositions = [...]string{
 	netobsDispositionDISPOSITION_RATE_LIMITED: "rate_limited",
 }
 
-// DispositionRingFull is the index in Dispositions of segments that were lost because the ring was full.
-const DispositionRingFull = netobsDispositionDISPOSITION_RING_FULL
+// Indices in Dispositions.
+const (
+	DispositionReported  = netobsDispositionDISPOSITION_REPORTED
+	DispositionDuplicate = netobsDispositionDISPOSITION_DUPLICATE
+)
 
 // UnparsedReasons are the metric labels of PointCounters.UnparsedPacketsTotal, in its order.
 var UnparsedReasons = [...]string{

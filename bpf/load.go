@@ -8,6 +8,7 @@ import (
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"golang.org/x/sys/unix"
 )
 
 // MaxPoints is how many observation points can be watched at once.
@@ -72,6 +73,10 @@ func Load(opts Options) (_ *Programs, err error) {
 	first := spec.Copy()
 	delete(first.Programs, netobsProgFront)
 	coll, err := ebpf.NewCollection(first)
+	if errors.Is(err, unix.EPERM) {
+		// Without the library's guess at a memory limit.
+		return nil, fmt.Errorf("load BPF programs: %w", unix.EPERM)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("load BPF programs: %w", err)
 	}
@@ -86,7 +91,7 @@ func Load(opts Options) (_ *Programs, err error) {
 			p.Close()
 		}
 	}()
-	if p.report, err = coll.DetachProgram(netobsProgReport), nil; p.report == nil {
+	if p.report = coll.DetachProgram(netobsProgReport); p.report == nil {
 		return nil, errors.New("embedded BPF objects have no report program")
 	}
 	for _, name := range []string{netobsMapCounters, netobsMapRing, netobsMapTails, netobsMapHandoff, netobsMapFlows,
@@ -106,8 +111,7 @@ func Load(opts Options) (_ *Programs, err error) {
 	return p, nil
 }
 
-// trim leaves in the spec what a front needs, so that copying it for each point is cheap: the content of the shared
-// sections and the report program are not copied, and without BTF a program costs the kernel less memory.
+// trim leaves in the spec what a front needs, so that copying it for each point is cheap.
 func (p *Programs) trim() {
 	delete(p.spec.Programs, netobsProgReport)
 	delete(p.spec.Variables, netobsVarPending)

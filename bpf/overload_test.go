@@ -51,7 +51,7 @@ func TestAccounting(t *testing.T) {
 				t.Errorf("control segments seen: got %d, want more than the %d with SYN, FIN or RST", seen, control)
 			}
 			became := sum.ControlSegmentsTotal
-			if became[reported] == 0 || became[duplicate] == 0 || became[DispositionRingFull] == 0 {
+			if became[reported] == 0 || became[duplicate] == 0 || became[netobsDispositionDISPOSITION_RING_FULL] == 0 {
 				t.Errorf("dispositions: got %d, want some of the first three", became)
 			}
 		})
@@ -117,7 +117,7 @@ func checkAccounting(t *testing.T, w *world, points []*point, read uint64) (sum 
 	if got, want := read, sum.ControlSegmentsTotal[reported]; got != want {
 		t.Errorf("records read: got %d, want those reported, %d", got, want)
 	}
-	if got, want := w.RecordsLost(), sum.ControlSegmentsTotal[DispositionRingFull]; got != want {
+	if got, want := w.RecordsLost(), sum.ControlSegmentsTotal[netobsDispositionDISPOSITION_RING_FULL]; got != want {
 		t.Errorf("records lost: got %d, want those that found the ring full, %d", got, want)
 	}
 	if got, want := sum.UnparsedPacketsTotal, (PointCounters{}).UnparsedPacketsTotal; got != want {
@@ -148,11 +148,11 @@ func TestRingFull(t *testing.T) {
 		}
 		a.run(t, packet{src: client6, dst: server6, flags: syn})
 	}
-	lost(a, fromClient(syn, 100, 0, 0), DispositionRingFull)
+	lost(a, fromClient(syn, 100, 0, 0), netobsDispositionDISPOSITION_RING_FULL)
 	withOptions := fromServer(syn|ack, 300, 101, 0)
 	withOptions.options = make([]byte, 40)
-	lost(a, withOptions, DispositionRingFull)
-	lost(a, fromClient(ack, 101, 301, 0), DispositionRingFull)
+	lost(a, withOptions, netobsDispositionDISPOSITION_RING_FULL)
+	lost(a, fromClient(ack, 101, 301, 0), netobsDispositionDISPOSITION_RING_FULL)
 	lost(b, fromClient(ack, 101, 301, 0), ordinary)
 	w.setIdle(t, -1e9)
 	lost(b, fromClient(syn, 100, 0, 0), duplicate)

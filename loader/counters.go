@@ -33,7 +33,7 @@ func (l *Loader) Stats() (Stats, error) {
 	s := Stats{
 		Attached:     make(map[string]int),
 		AttachErrors: make(map[AttachError]uint64),
-		RecordsRead:  l.read,
+		RecordsRead:  l.read.Load(),
 		RecordsLost:  l.progs.RecordsLost(),
 	}
 	for e, n := range l.errors {
@@ -81,49 +81,84 @@ func (l *Loader) counted(p *point) (bpf.PointCounters, error) {
 	return c, nil
 }
 
+// fold moves what a point has counted to the totals. The caller holds l.mu.
+func (l *Loader) fold(p *point) error {
+	now, err := l.progs.Counters(p.slot)
+	if err != nil {
+		return err
+	}
+	sum, counted := l.totals[p.labels], now
+	counted.Sub(&p.base)
+	sum.Add(&counted)
+	l.totals[p.labels] = sum
+	p.base = now
+	return nil
+}
+
 // retire keeps what a closed point has counted and frees its slot. The caller holds l.mu.
 func (l *Loader) retire(p *point) error {
-	c, err := l.counted(p)
-	sum := l.totals[p.labels]
-	sum.Add(&c)
-	l.totals[p.labels] = sum
+	err := l.fold(p)
 	l.slots.give(p.slot)
 	l.retired.add(p.id)
 	return err
 }
 
-// relabel makes the labels of all points true. Ends of veth pairs in the host's namespace are named by their peer,
-// because their own names are made up and never come back. The caller holds l.mu.
-func (l *Loader) relabel() {
-	for _, ns := range l.namespaces {
-		for _, i := range ns.links {
-			for _, p := range i.points {
-				p.labels = pointLabels{ns.Name, l.label(ns, i), l.points[p.id].Direction}
+// relabel gives an interface its metric label, and its veth peers in the host's namespace theirs: those are named by their
+// peer, because their own names are made up and never come back. The caller holds l.mu.
+func (l *Loader) relabel(ns *namespace, i *iface) {
+	l.setLabel(i, l.label(ns, i))
+	for _, host := range l.namespaces {
+		if host == ns || host.Name != HostName || host.nsid != ownNsid {
+			continue
+		}
+		for _, end := range host.links {
+			if end.kind == KindVeth && end.peerNsid == ns.nsid && end.peerIndex == i.index {
+				l.setLabel(end, peerLabel(ns, i))
 			}
 		}
 	}
 }
 
+// label returns the label of an interface. A veth whose peer is gone keeps the one it had: it is about to go, too.
 func (l *Loader) label(ns *namespace, i *iface) string {
 	if ns.Name != HostName || i.kind != KindVeth {
 		return i.name
 	}
+	// The peer's number is one of the host's namespace: it is ours too if netobs runs there.
 	for _, peer := range l.namespaces {
-		// The number is the host's for the peer: it is ours too if netobs runs there.
-		if ns.nsid != ownNsid || peer.gone || peer.nsid != i.peerNsid {
-			continue
-		}
-		if end := peer.links[i.peerIndex]; end != nil && peer != ns {
-			return "veth→" + peer.Name + "/" + end.name
+		if ns.nsid == ownNsid && peer != ns && !peer.gone && peer.nsid == i.peerNsid {
+			if end := peer.links[i.peerIndex]; end != nil {
+				return peerLabel(peer, end)
+			}
 		}
 	}
+	if i.label != "" {
+		return i.label
+	}
 	return KindVeth
+}
+
+func peerLabel(ns *namespace, i *iface) string { return "veth→" + ns.Name + "/" + i.name }
+
+// setLabel changes the label under which the points of an interface are counted from now on. What they counted before
+// stays where it was, as counters only grow. The caller holds l.mu.
+func (l *Loader) setLabel(i *iface, label string) {
+	if i.label == label {
+		return
+	}
+	i.label = label
+	for _, p := range i.points {
+		l.fold(p)
+		p.labels.iface = label
+	}
 }
 
 // Interface is an interface of a watched namespace.
 type Interface struct {
 	Netns, Name, Kind string
-	Up, Watched       bool // watched in all directions
+	Up                bool
+	Selected          bool // to be watched
+	Watched           bool // in all directions; not if Selected could not be
 }
 
 // Interfaces returns the interfaces of all watched namespaces. May be called concurrently.
@@ -133,7 +168,7 @@ func (l *Loader) Interfaces() []Interface {
 	var all []Interface
 	for _, ns := range l.namespaces {
 		for _, i := range ns.sorted() {
-			all = append(all, Interface{ns.Name, i.name, i.kind, i.up, i.isLive()})
+			all = append(all, Interface{ns.Name, i.name, i.kind, i.up, l.opts.Select.wants(i), i.isLive()})
 		}
 	}
 	return all

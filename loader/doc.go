@@ -9,4 +9,6 @@
 // after "ip netns del". One rtnetlink socket in netobs' own namespace hears the events of all (NETLINK_LISTEN_ALL_NSID);
 // for that the kernel assigns each watched namespace a number, which it forgets with the namespace. To attach, the
 // namespace is opened again by its path for some milliseconds.
+// The package keeps the main goroutine on the main thread (see init): threads that entered a namespace end, and the main
+// thread cannot.
 package loader

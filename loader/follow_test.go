@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"netobs/bpf"
 	"netobs/decode"
@@ -25,7 +28,7 @@ func start(t *testing.T, sel Selection, watched ...*nettest.NS) *Loader {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	followed := make(chan error, 1)
-	if err := l.Attach(); err != nil {
+	if err := l.Attach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	go func() { followed <- l.Follow(ctx) }()
@@ -186,17 +189,17 @@ func TestListsAgain(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer l.Close()
-	if err := l.Attach(); err != nil {
+	if err := l.Attach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	// Nobody follows: these are missed.
 	nettest.Veth(a, "eth1", b, "peer1")
 	a.Remove("eth0")
-	l.refreshOrLetGo(l.namespaces[0])
+	l.refreshOrLetGo(t.Context(), l.namespaces[0])
 	waitFor(t, l, a, "eth0", false)
 	waitFor(t, l, a, "eth1", true)
 	a.Delete()
-	l.refreshOrLetGo(l.namespaces[0])
+	l.refreshOrLetGo(t.Context(), l.namespaces[0])
 	if got := l.Interfaces(); len(got) != 0 {
 		t.Errorf("%+v of a deleted namespace", got)
 	}
@@ -215,7 +218,7 @@ func TestSlotsAreUsedAgain(t *testing.T) {
 	a.Serve("127.0.0.1:80", func(c *nettest.Conn) { c.Close() })
 	var before uint64
 	for range 3 {
-		if err := l.Attach(); err != nil {
+		if err := l.Attach(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		c, err := a.Dial("127.0.0.1:80")
@@ -241,5 +244,134 @@ func TestSlotsAreUsedAgain(t *testing.T) {
 	}
 	if l.slots.next != 1 {
 		t.Errorf("%d slots used, want one again and again", l.slots.next)
+	}
+}
+
+// TestOverflow: events that were queued before the list was made must not be applied after it.
+func TestOverflow(t *testing.T) {
+	a, b, c := nettest.New(t, "a"), nettest.New(t, "b"), nettest.New(t, "c")
+	nettest.Veth(a, "moves", b, "peer")
+	nettest.Veth(a, "busy", b, "busypeer")
+	l, err := New(Options{Netns: []Netns{mustFind(t, a.Name)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.monitor.conn.Control(func(fd uintptr) {
+		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<10)
+	})
+	if err := errors.Join(err, l.Attach(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	a.Move("moves", c) // where its index is free, so that it keeps it
+	for range 50 {
+		a.Down("busy")
+		a.Up("busy")
+	}
+	c.Move("moves", a) // not heard any more
+	ctx, cancel := context.WithCancel(t.Context())
+	followed := make(chan error, 1)
+	go func() { followed <- l.Follow(ctx) }()
+	defer func() {
+		cancel()
+		if err := <-followed; err != nil {
+			t.Error(err)
+		}
+	}()
+	// When the first is watched, the list was made; when the second is, what was queued has been read.
+	for _, name := range []string{"first", "second"} {
+		a.Bridge(name)
+		waitFor(t, l, a, name, true)
+	}
+	waitFor(t, l, a, "moves", true)
+	if got := a.Attached("moves"); got != 2 {
+		t.Errorf("%d programs on the interface, want 2", got)
+	}
+}
+
+// TestCountersOnlyGrow: not even when interfaces swap their names.
+func TestCountersOnlyGrow(t *testing.T) {
+	a := nettest.New(t, "a")
+	a.Up("lo")
+	l := start(t, Selection{Kinds: []string{KindAny}}, a)
+	waitFor(t, l, a, "lo", true)
+	a.Serve("127.0.0.1:80", func(c *nettest.Conn) { c.Close() })
+	dial := func() {
+		t.Helper()
+		c, err := a.Dial("127.0.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	counted := func() map[string]uint64 {
+		t.Helper()
+		stats, err := l.Stats()
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := make(map[string]uint64)
+		for i := range stats.Points {
+			all[stats.Points[i].Interface] += stats.Points[i].Segments()
+		}
+		return all
+	}
+	dial()
+	before := counted()["lo"]
+	a.Down("lo")
+	a.Rename("lo", "loop")
+	a.Up("loop")
+	waitFor(t, l, a, "loop", true)
+	dial()
+	after := counted()
+	if after["lo"] < before || after["loop"] == 0 || after["loop"] > 12 {
+		t.Errorf("lo counted %d, then %d; loop %d, want no less and the new connection", before, after["lo"], after["loop"])
+	}
+}
+
+// TestAddressOnTwoInterfaces is local until the last one loses it.
+func TestAddressOnTwoInterfaces(t *testing.T) {
+	a, b := nettest.New(t, "a"), nettest.New(t, "b")
+	nettest.Veth(a, "eth0", b, "peer0")
+	nettest.Veth(a, "eth1", b, "peer1")
+	a.Addr("eth0", "10.9.3.1/32")
+	a.Addr("eth1", "10.9.3.1/32")
+	l := start(t, Selection{}, a)
+	local := func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return l.isLocal(1, netip.MustParseAddr("10.9.3.1"))
+	}
+	waitFor(t, l, a, "eth1", true)
+	a.Remove("eth1")
+	waitFor(t, l, a, "eth1", false)
+	if !local() {
+		t.Error("an address that eth0 still has is not local any more")
+	}
+	a.Remove("eth0")
+	waitFor(t, l, a, "eth0", false)
+	nettest.Eventually(t, 10*time.Second, func() error {
+		if local() {
+			return errors.New("an address that nobody has any more is local")
+		}
+		return nil
+	})
+}
+
+// TestAttachStops when its context is done.
+func TestAttachStops(t *testing.T) {
+	a := nettest.New(t, "a")
+	l, err := New(Options{Netns: []Netns{mustFind(t, a.Name)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := l.Attach(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := a.Attached("lo"); got != 0 {
+		t.Errorf("%d programs attached after the end", got)
 	}
 }

@@ -65,10 +65,11 @@ type iface struct {
 	index       int
 	name, kind  string
 	up          bool
-	ethernet    bool // packets begin with an Ethernet header
-	masterIndex int  // of the bridge or bond it belongs to; 0 if none
-	peerIndex   int  // of a veth, in the namespace peerNsid; 0 if not known
-	peerNsid    int  // ownNsid: the same namespace
+	ethernet    bool   // packets begin with an Ethernet header
+	masterIndex int    // of the bridge or bond it belongs to; 0 if none
+	peerIndex   int    // of a veth, in the namespace peerNsid; 0 if not known
+	peerNsid    int    // ownNsid: the same namespace
+	label       string // in metrics
 	points      []*point
 }
 
@@ -76,7 +77,7 @@ func newIface(l netlink.Link) *iface {
 	a := l.Attrs()
 	i := &iface{
 		index:       a.Index,
-		name:        a.Name,
+		name:        printable(a.Name),
 		kind:        kindOf(l),
 		up:          a.RawFlags&unix.IFF_UP != 0,
 		ethernet:    a.EncapType == "ether" || a.EncapType == "loopback",

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	"netobs/bpf"
 	"netobs/decode"
@@ -30,6 +31,9 @@ type Loader struct {
 
 	// Owned by the goroutine that calls Attach and Follow.
 	lastPoint uint32 // id
+	closed    bool
+
+	read atomic.Uint64 // records taken from the ring
 
 	mu         sync.Mutex
 	namespaces []*namespace
@@ -39,7 +43,6 @@ type Loader struct {
 	slots      slots
 	totals     map[pointLabels]bpf.PointCounters // of points that are gone
 	errors     map[AttachError]uint64
-	read       uint64 // records taken from the ring
 }
 
 // New loads the BPF programs. The caller closes the Loader. The error wraps ebpf.ErrNotSupported if the kernel lacks
@@ -75,12 +78,11 @@ func New(opts Options) (*Loader, error) {
 
 // Close detaches what is still attached and releases the programs. It is idempotent. Close the Reader first.
 func (l *Loader) Close() error {
-	if l.progs == nil {
+	if l.closed {
 		return nil
 	}
-	err := errors.Join(l.detachAll(), l.monitor.close(), l.progs.Close())
-	l.progs = nil
-	return err
+	l.closed = true
+	return errors.Join(l.detachAll(), l.monitor.close(), l.progs.Close())
 }
 
 // settling holds ids of what is gone until the reader has read the last records of it: those that were added before the

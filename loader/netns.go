@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -82,17 +83,39 @@ func findPath(path, name string) (Netns, error) {
 		return Netns{}, err
 	}
 	if ns.Name == "" {
-		ns.Name = ns.knownName()
+		ns.takeKnownName()
 	}
+	ns.Name = printable(ns.Name)
 	return ns, nil
 }
 
-// open opens the namespace. The caller closes it soon: while it is open, the namespace cannot end.
+// open opens the namespace, by another path if its own is gone. The caller closes it soon: while it is open, the
+// namespace cannot end. The error wraps fs.ErrNotExist if no path leads to it any more.
 func (ns *Netns) open() (*os.File, error) {
-	f, err := os.Open(ns.Path)
-	if errors.Is(err, fs.ErrPermission) {
-		return nil, fmt.Errorf("open network namespace %s: %w: run netobs as root", ns.Path, err)
+	f, err := ns.openPath()
+	if !errors.Is(err, fs.ErrNotExist) || ns.ino == 0 {
+		return f, err
 	}
+	other := *ns
+	for _, pattern := range []string{netnsDir + "/*", "/proc/[0-9]*/ns/net"} {
+		paths, _ := filepath.Glob(pattern) // the pattern is good
+		for _, other.Path = range paths {
+			var st unix.Stat_t
+			if unix.Stat(other.Path, &st) != nil || uint64(st.Dev) != ns.dev || st.Ino != ns.ino {
+				continue
+			}
+			if f, err := other.openPath(); err == nil {
+				ns.Path = other.Path
+				return f, nil
+			}
+		}
+	}
+	return nil, err
+}
+
+func (ns *Netns) openPath() (*os.File, error) {
+	// Not blocking: the path may be a pipe.
+	f, err := os.OpenFile(ns.Path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("open network namespace: %w", err)
 	}
@@ -129,21 +152,34 @@ func identity(f *os.File) (dev, ino uint64, err error) {
 // Same reports whether both are one namespace.
 func (ns *Netns) Same(o *Netns) bool { return ns.dev == o.dev && ns.ino == o.ino }
 
-// knownName returns host, the name under /run/netns, or else the path, in short.
-func (ns *Netns) knownName() string {
+// takeKnownName takes the name host, or that under /run/netns with its path, which lasts longer than a process, or else
+// makes one of the path.
+func (ns *Netns) takeKnownName() {
 	if host, err := findHost(); err == nil && ns.Same(&host) {
-		return HostName
+		*ns = host
+		return
 	}
 	for _, name := range netnsNames() {
 		if named, err := findPath(filepath.Join(netnsDir, name), name); err == nil && ns.Same(&named) {
-			return name
+			*ns = named
+			return
 		}
 	}
+	ns.Name = ns.Path
 	var pid int
 	if n, _ := fmt.Sscanf(ns.Path, "/proc/%d/ns/net", &pid); n == 1 {
-		return fmt.Sprintf("pid-%d", pid)
+		ns.Name = fmt.Sprintf("pid-%d", pid)
 	}
-	return ns.Path
+}
+
+// IsAssumedHost reports whether this is called the host's namespace only because process 1 may not be looked at, which
+// takes CAP_SYS_PTRACE: it is the one that netobs runs in.
+func (ns *Netns) IsAssumedHost() bool { return ns.Name == HostName && ns.Path == ownNetns }
+
+// printable returns a name as it may be shown on a terminal: whoever made it may not be trusted.
+func printable(name string) string {
+	quoted := strconv.Quote(name)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
 func netnsNames() []string {

@@ -1,7 +1,9 @@
 package loader
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,13 +59,43 @@ func TestFindNetns(t *testing.T) {
 	}
 }
 
+// TestPathThatMeansAnotherNamespace: what was found is looked for elsewhere, and nothing else is taken for it.
 func TestPathThatMeansAnotherNamespace(t *testing.T) {
 	a, b := nettest.New(t, "a"), nettest.New(t, "b")
 	ns := mustFind(t, a.Name)
 	ns.Path = "/run/netns/" + b.Name
+	if err := ns.Do(func() error { return nil }); err != nil || ns.Path != "/run/netns/"+a.Name {
+		t.Errorf("path %s, error %v, want that of %s", ns.Path, err, a.Name)
+	}
+	ns.Path = "/run/netns/" + b.Name
+	a.Delete()
 	err := ns.Do(func() error { return nil })
-	if err == nil || !strings.Contains(err.Error(), "means another namespace now") {
+	if !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "means another namespace now") {
 		t.Errorf("error %v, want that the path means another namespace", err)
+	}
+}
+
+// TestProcessEnds: a namespace found by a process is known by its name, which lasts longer.
+func TestProcessEnds(t *testing.T) {
+	a := nettest.New(t, "a")
+	process := exec.Command("sleep", "60")
+	a.Do(process.Start)
+	ns, err := FindPid(process.Process.Pid)
+	process.Process.Kill()
+	process.Wait()
+	if err != nil || ns.Name != a.Name {
+		t.Fatalf("namespace %q, %v, want %s", ns.Name, err, a.Name)
+	}
+	if err := ns.Do(func() error { return nil }); err != nil {
+		t.Errorf("after the process ended: %v", err)
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	for in, want := range map[string]string{"eth0": "eth0", "veth→a": "veth→a", "a\"b": "a\"b", "\x1b[31mX\a": `\x1b[31mX\a`, "\xff": `\xff`} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q, want %q", in, got, want)
+		}
 	}
 }
 

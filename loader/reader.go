@@ -21,8 +21,8 @@ const DefaultTick = 100 * time.Millisecond
 // ErrDrained is returned by Reader.Next when it found the ring empty at a tick. See Reader.Now.
 var ErrDrained = errors.New("ring is empty")
 
-// ErrClosed is returned by Reader.Next after Reader.Flush, when all records were read.
-var ErrClosed = os.ErrClosed
+// ErrFlushed is returned by Reader.Next after Reader.Flush, when all records were read.
+var ErrFlushed = errors.New("ring is read to its end")
 
 // A Reader takes the records of the fronts from the ring buffer. It belongs to one goroutine; only Flush may be called
 // by others.
@@ -31,10 +31,11 @@ type Reader struct {
 	ring   *ringbuf.Reader
 	record ringbuf.Record
 	tick   time.Duration
-	epoch  int64 // CLOCK_REALTIME less CLOCK_MONOTONIC when the reader was made, in ns
-	now    int64 // of the last tick
-	read   uint64
+	epoch  int64 // CLOCK_REALTIME less CLOCK_MONOTONIC, in ns
+	due    int64 // CLOCK_MONOTONIC of the next tick
+	now    int64 // of the last tick, on the clock of segments
 	lost   uint64
+	jumped bool // the clock of segments was set since Lost was last asked
 }
 
 // NewReader returns the reader of l, which has only one. The caller closes it. A tick of 0 means DefaultTick.
@@ -46,10 +47,14 @@ func (l *Loader) NewReader(tick time.Duration) (*Reader, error) {
 	if tick == 0 {
 		tick = DefaultTick
 	}
-	r := &Reader{l: l, ring: ring, tick: tick, epoch: time.Now().UnixNano() - monotonic()}
+	r := &Reader{l: l, ring: ring, tick: tick, epoch: epoch()}
+	r.now = r.epoch + monotonic()
 	r.schedule()
 	return r, nil
 }
+
+// epoch returns the difference between the clock of people and that of the records.
+func epoch() int64 { return time.Now().UnixNano() - monotonic() }
 
 // monotonic returns CLOCK_MONOTONIC, the clock of the records, in ns.
 func monotonic() int64 {
@@ -60,39 +65,49 @@ func monotonic() int64 {
 
 // schedule sets the time of the next tick.
 func (r *Reader) schedule() {
-	r.now = r.epoch + monotonic()
+	r.due = monotonic() + int64(r.tick)
 	r.ring.SetDeadline(time.Now().Add(r.tick))
 }
 
+// followClock notices that the machine slept, or that its clock was set, since the last tick.
+func (r *Reader) followClock() {
+	const most = int64(time.Second)
+	if now := epoch(); now-r.epoch > most || r.epoch-now > most {
+		r.epoch, r.jumped = now, true
+	}
+}
+
 // Next waits for a segment and fills seg. It returns ErrDrained at each tick, when all that was in the ring is read, and
-// ErrClosed after Flush. seg.Options are valid until the next call.
+// ErrFlushed after Flush. seg.Options are valid until the next call.
 func (r *Reader) Next(seg *decode.Segment) error {
 	for {
 		err := r.ring.ReadInto(&r.record)
 		switch {
 		case errors.Is(err, os.ErrDeadlineExceeded):
-			r.publish()
+			// The time that was due, not the present one: the ring was found empty between the two, and this goroutine
+			// may have been stopped since.
+			r.followClock()
+			r.now = r.epoch + r.due
+			r.settle()
 			r.schedule()
 			return ErrDrained
 		case errors.Is(err, ringbuf.ErrFlushed):
-			r.now = r.epoch + monotonic()
-			r.publish()
-			return ErrClosed
+			r.settle()
+			return ErrFlushed
 		case err != nil:
 			return fmt.Errorf("read ring buffer: %w", err)
 		}
-		r.read++
+		r.l.read.Add(1)
 		if r.segment(seg) {
 			return nil
 		}
 	}
 }
 
-// publish hands over what only changes with the reading, and forgets points whose last records were read.
-func (r *Reader) publish() {
+// settle forgets points whose last records were read. Call it when the ring was found empty.
+func (r *Reader) settle() {
 	r.l.mu.Lock()
 	defer r.l.mu.Unlock()
-	r.l.read = r.read
 	r.l.gone.drained()
 	r.l.retired.drained()
 	for _, id := range r.l.retired.take() {
@@ -103,12 +118,13 @@ func (r *Reader) publish() {
 // Now is the time, in ns since the Unix epoch, up to which all records were read when Next returned ErrDrained.
 func (r *Reader) Now() int64 { return r.now }
 
-// Lost reports whether records were lost since it was last asked.
-func (r *Reader) Lost() bool {
+// Lost reports whether records were lost since it was last asked, and the time up to which that may have been: now, as it
+// may be long since the last tick. A clock that was set is a loss, too: nobody knows how long a silence before was.
+func (r *Reader) Lost() (upTo int64, more bool) {
 	lost := r.l.progs.RecordsLost()
-	more := lost != r.lost
-	r.lost = lost
-	return more
+	more = lost != r.lost || r.jumped
+	r.lost, r.jumped = lost, false
+	return r.epoch + monotonic(), more
 }
 
 // Gone returns the ids of the namespaces that ended and whose last records were read, once.
@@ -118,7 +134,7 @@ func (r *Reader) Gone() []uint32 {
 	return r.l.gone.take()
 }
 
-// Flush makes Next return what is in the ring, and then ErrClosed. Detach first.
+// Flush makes Next return what is in the ring, and then ErrFlushed. Detach first.
 func (r *Reader) Flush() error { return r.ring.Flush() }
 
 // Close releases the ring's memory. A Next that waits returns.
@@ -169,8 +185,13 @@ func (l *Loader) isLocal(netnsID uint32, addr netip.Addr) bool {
 		return true
 	}
 	for _, ns := range l.namespaces {
-		if ns.id == netnsID {
-			return ns.local[addr]
+		if ns.id != netnsID {
+			continue
+		}
+		for index := range ns.links {
+			if ns.local[localAddr{index, addr}] {
+				return true
+			}
 		}
 	}
 	return false

@@ -27,13 +27,19 @@ type monitor struct {
 	buf  []byte
 }
 
+// localAddr is an address of an interface. Two interfaces may have the same one.
+type localAddr struct {
+	index int
+	netip.Addr
+}
+
 // linkEvent is one change. Exactly one of link and addr is set, unless the namespace is gone.
 type linkEvent struct {
 	nsid    int
 	gone    bool // the namespace ended
 	link    netlink.Link
-	addr    netip.Addr
-	removed bool // of the link or the address
+	addr    localAddr
+	removed bool // the link or the address
 }
 
 // newMonitor needs CAP_NET_BROADCAST. The caller closes it.
@@ -84,14 +90,14 @@ func (m *monitor) receive() ([]linkEvent, error) {
 		return nil, waitErr
 	}
 	if err == unix.ENOBUFS {
-		return nil, errOverflow
+		return nil, m.overflow()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("receive rtnetlink events: %w", err)
 	}
 	msgs, err := syscall.ParseNetlinkMessage(m.buf[:n])
 	if err != nil {
-		return nil, errOverflow // cut off: what is missing can be listed
+		return nil, m.overflow() // cut off: what is missing can be listed
 	}
 	nsid := nsidOf(oob[:oobn])
 	var events []linkEvent
@@ -101,6 +107,20 @@ func (m *monitor) receive() ([]linkEvent, error) {
 		}
 	}
 	return events, nil
+}
+
+// overflow throws away the events that are still queued: they are older than the list that will be made, and must not be
+// applied after it. It returns errOverflow.
+func (m *monitor) overflow() error {
+	m.conn.Read(func(fd uintptr) bool {
+		for {
+			_, _, err := unix.Recvfrom(int(fd), m.buf, 0)
+			if err != nil && err != unix.EINTR && err != unix.ENOBUFS {
+				return true // EAGAIN: none is left
+			}
+		}
+	})
+	return errOverflow
 }
 
 // nsidOf returns the number of the namespace that a message is about.
@@ -133,6 +153,9 @@ func parseEvent(nsid int, msg syscall.NetlinkMessage) (linkEvent, bool) {
 		ev.addr = addrOf(msg.Data)
 		return ev, ev.addr.IsValid()
 	case unix.RTM_DELNSID:
+		if nsid != ownNsid {
+			return ev, false // a number that another namespace gave
+		}
 		const rtgenmsgAligned = 4 // struct rtgenmsg is one byte, NLMSG_ALIGN makes it 4
 		attrs, err := nl.ParseRouteAttr(msg.Data[min(rtgenmsgAligned, len(msg.Data)):])
 		if err != nil {
@@ -149,14 +172,15 @@ func parseEvent(nsid int, msg syscall.NetlinkMessage) (linkEvent, bool) {
 }
 
 // addrOf returns the local address of an RTM_NEWADDR or RTM_DELADDR message: IFA_LOCAL, or for IPv6 IFA_ADDRESS.
-func addrOf(data []byte) netip.Addr {
+func addrOf(data []byte) localAddr {
 	if len(data) < unix.SizeofIfAddrmsg {
-		return netip.Addr{}
+		return localAddr{}
 	}
 	attrs, err := nl.ParseRouteAttr(data[unix.SizeofIfAddrmsg:])
 	if err != nil {
-		return netip.Addr{}
+		return localAddr{}
 	}
+	index := int(nl.DeserializeIfAddrmsg(data).Index)
 	var local, addr netip.Addr
 	for _, a := range attrs {
 		switch a.Attr.Type {
@@ -167,9 +191,9 @@ func addrOf(data []byte) netip.Addr {
 		}
 	}
 	if local.IsValid() {
-		return local
+		addr = local
 	}
-	return addr
+	return localAddr{index, addr}
 }
 
 // numberNetns makes sure that the namespace has a number here, so that its events are heard, and returns it: ownNsid for
@@ -194,7 +218,7 @@ func numberNetns(fd int, own bool) (int, error) {
 }
 
 // list returns all links and local addresses of the namespace that the calling thread is in.
-func list() ([]netlink.Link, []netip.Addr, error) {
+func list() ([]netlink.Link, []localAddr, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, nil, fmt.Errorf("open rtnetlink socket: %w", err)
@@ -219,10 +243,10 @@ func list() ([]netlink.Link, []netip.Addr, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("list addresses: %w", err)
 	}
-	var local []netip.Addr
+	var local []localAddr
 	for _, a := range addrs {
 		if ip, ok := netip.AddrFromSlice(a.IP); ok {
-			local = append(local, ip.Unmap())
+			local = append(local, localAddr{a.LinkIndex, ip.Unmap()})
 		}
 	}
 	return links, local, nil

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/netip"
 	"os"
 	"slices"
 
@@ -23,8 +22,8 @@ type namespace struct {
 	id    uint32 // counts up; in records and in decode.Point
 	nsid  int    // its number in netobs' own namespace, or ownNsid
 	gone  bool
-	links map[int]*iface      // by ifindex
-	local map[netip.Addr]bool // addresses
+	links map[int]*iface // by ifindex
+	local map[localAddr]bool
 }
 
 // addNamespaces takes the namespaces of the options, each once, the host's last: the ends inside the others go live
@@ -37,7 +36,7 @@ func (l *Loader) addNamespaces() {
 		l.namespaces = append(l.namespaces, &namespace{
 			Netns: ns,
 			links: make(map[int]*iface),
-			local: make(map[netip.Addr]bool),
+			local: make(map[localAddr]bool),
 		})
 	}
 	slices.SortStableFunc(l.namespaces, func(a, b *namespace) int {
@@ -56,10 +55,11 @@ func btoi(b bool) int {
 }
 
 // Attach lists the interfaces of all namespaces and attaches to those that are selected. It returns an error only when
-// nothing can work: the kernel lacks TCX, a namespace cannot be entered. When it returns, the points are live.
-func (l *Loader) Attach() error {
+// nothing can work: the kernel lacks TCX, a namespace cannot be entered. When it returns, the points are live, unless ctx
+// is done: then it stops early.
+func (l *Loader) Attach(ctx context.Context) error {
 	for _, ns := range l.namespaces {
-		if err := l.refresh(ns); err != nil {
+		if err := l.refresh(ctx, ns); err != nil {
 			return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
 		}
 	}
@@ -79,19 +79,19 @@ func (l *Loader) Follow(ctx context.Context) error {
 		case errors.Is(err, errOverflow):
 			l.log.Warn("interface events were lost: listing again")
 			for _, ns := range l.namespaces {
-				l.refreshOrLetGo(ns)
+				l.refreshOrLetGo(ctx, ns)
 			}
 			continue
 		case err != nil:
 			return errors.Join(err, l.detachAll())
 		}
 		for _, ev := range events {
-			l.handle(ev)
+			l.handle(ctx, ev)
 		}
 	}
 }
 
-func (l *Loader) handle(ev linkEvent) {
+func (l *Loader) handle(ctx context.Context, ev linkEvent) {
 	for _, ns := range l.namespaces {
 		if ns.gone || ns.nsid != ev.nsid {
 			continue
@@ -99,15 +99,12 @@ func (l *Loader) handle(ev linkEvent) {
 		switch {
 		case ev.gone:
 			// Numbers are used again: this may be about a former namespace with the same one.
-			l.refreshOrLetGo(ns)
+			l.refreshOrLetGo(ctx, ns)
 		case ev.link != nil && ev.removed:
 			l.removeLink(ns, ev.link.Attrs().Index)
 		case ev.link != nil:
-			i := l.updateLink(ns, ev.link)
-			if len(i.points) == 0 && l.opts.Select.wants(i) {
-				if err := ns.Do(func() error { return l.attachIface(ns, i) }); err != nil {
-					l.attachFailed(ns, i, err)
-				}
+			if err := l.attachWanted(ns, l.updateLink(ns, ev.link)); err != nil {
+				l.log.Error("cannot watch any more", "netns", ns.Name, "err", err)
 			}
 		case ev.addr.IsValid():
 			l.mu.Lock()
@@ -123,7 +120,7 @@ func (l *Loader) handle(ev linkEvent) {
 
 // refresh makes what is known of a namespace true, and attaches what is wanted. Failures of single interfaces are
 // counted and logged, not returned.
-func (l *Loader) refresh(ns *namespace) error {
+func (l *Loader) refresh(ctx context.Context, ns *namespace) error {
 	file, err := ns.open()
 	if err != nil {
 		return err
@@ -138,49 +135,67 @@ func (l *Loader) refresh(ns *namespace) error {
 	if err != nil {
 		return err
 	}
-	return enter(file, func() error {
-		links, addrs, err := list()
-		if err != nil {
+	var links []netlink.Link
+	var addrs []localAddr
+	err = enter(file, func() (err error) {
+		links, addrs, err = list()
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	file.Close() // attaching takes long
+	l.mu.Lock()
+	ns.nsid = nsid
+	clear(ns.local)
+	for _, a := range addrs {
+		ns.local[a] = true
+	}
+	l.mu.Unlock()
+
+	listed := make(map[int]bool)
+	for _, link := range links {
+		listed[link.Attrs().Index] = true
+		l.updateLink(ns, link)
+	}
+	for index := range ns.links {
+		if !listed[index] {
+			l.removeLink(ns, index)
+		}
+	}
+	for _, i := range ns.sorted() {
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err := l.attachWanted(ns, i); err != nil {
 			return err
 		}
-		l.mu.Lock()
-		ns.nsid = nsid
-		clear(ns.local)
-		for _, a := range addrs {
-			ns.local[a] = true
-		}
-		l.mu.Unlock()
+	}
+	return nil
+}
 
-		listed := make(map[int]bool)
-		for _, link := range links {
-			listed[link.Attrs().Index] = true
-			l.updateLink(ns, link)
-		}
-		for index := range ns.links {
-			if !listed[index] {
-				l.removeLink(ns, index)
-			}
-		}
-		for _, i := range ns.sorted() {
-			if len(i.points) > 0 || !l.opts.Select.wants(i) {
-				continue
-			}
-			if err := l.attachIface(ns, i); errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EPERM) {
-				return err
-			} else if err != nil {
-				l.attachFailed(ns, i, err)
-			}
-		}
+// attachWanted attaches to an interface if it is selected and not watched. What concerns this interface alone is counted
+// and logged; it returns an error only if no other one could be watched either.
+func (l *Loader) attachWanted(ns *namespace, i *iface) error {
+	if len(i.points) > 0 || !l.opts.Select.wants(i) {
 		return nil
-	})
+	}
+	err := ns.Do(func() error { return l.attachIface(ns, i) })
+	if errors.Is(err, ebpf.ErrNotSupported) || errors.Is(err, unix.EPERM) {
+		return err
+	}
+	if err != nil {
+		l.attachFailed(ns, i, err)
+	}
+	return nil
 }
 
 // refreshOrLetGo is for a namespace that was watched before.
-func (l *Loader) refreshOrLetGo(ns *namespace) {
+func (l *Loader) refreshOrLetGo(ctx context.Context, ns *namespace) {
 	if ns.gone {
 		return
 	}
-	err := l.refresh(ns)
+	err := l.refresh(ctx, ns)
 	if errors.Is(err, fs.ErrNotExist) {
 		l.letGo(ns)
 	} else if err != nil {
@@ -206,7 +221,7 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 	old := ns.links[now.index]
 	renamed := false
 	if old != nil {
-		now.points = old.points
+		now.points, now.label = old.points, old.label
 		renamed = old.name != now.name
 	}
 	ns.links[now.index] = now
@@ -220,7 +235,7 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 	if old == nil || old.masterIndex != now.masterIndex || old.kind != now.kind {
 		l.updateBridgePorts(ns)
 	}
-	l.relabel()
+	l.relabel(ns, now)
 	l.mu.Unlock()
 	if renamed {
 		l.log.Info("interface renamed", "netns", ns.Name, "interface", now.name, "was", old.name)
@@ -267,7 +282,7 @@ func (l *Loader) letGo(ns *namespace) {
 	ns.gone = true
 	l.gone.add(ns.id)
 	l.mu.Unlock()
-	l.log.Warn("network namespace is gone, its connections are given up", "netns", ns.Name)
+	l.log.Warn("network namespace is gone; to watch a new one of that name, start netobs again", "netns", ns.Name)
 }
 
 // directions returns where an interface is observed. Every segment on lo passes egress and then ingress: once is enough.
@@ -286,7 +301,7 @@ func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.detachIface(ns, i))
+			err = errors.Join(err, l.closePoints(i))
 		}
 	}()
 	for _, direction := range i.directions() {
@@ -333,13 +348,26 @@ func (l *Loader) newPoint(ns *namespace, i *iface, direction decode.Direction) (
 		Direction: direction,
 		Loopback:  i.kind == KindLoopback,
 	}
+	p.labels = pointLabels{ns.Name, i.label, direction}
 	i.points = append(i.points, p)
-	l.relabel()
 	return p, nil
 }
 
 // detachIface closes the points of an interface and keeps what they counted.
 func (l *Loader) detachIface(ns *namespace, i *iface) error {
+	if len(i.points) == 0 {
+		return nil
+	}
+	err := l.closePoints(i)
+	if err != nil {
+		l.log.Error("cannot detach cleanly", "netns", ns.Name, "interface", i.name, "err", err)
+	} else {
+		l.log.Info("no longer watching", "netns", ns.Name, "interface", i.name)
+	}
+	return err
+}
+
+func (l *Loader) closePoints(i *iface) error {
 	var errs []error
 	for _, p := range slices.Backward(i.points) {
 		errs = append(errs, p.close())
@@ -348,16 +376,9 @@ func (l *Loader) detachIface(ns *namespace, i *iface) error {
 	for _, p := range i.points {
 		errs = append(errs, l.retire(p))
 	}
-	watched := len(i.points) > 0
 	i.points = nil
 	l.mu.Unlock()
-	err := errors.Join(errs...)
-	if err != nil {
-		l.log.Error("cannot detach cleanly", "netns", ns.Name, "interface", i.name, "err", err)
-	} else if watched {
-		l.log.Info("no longer watching", "netns", ns.Name, "interface", i.name)
-	}
-	return err
+	return errors.Join(errs...)
 }
 
 // detachAll closes all points, in reverse order.
@@ -371,9 +392,9 @@ func (l *Loader) detachAll() error {
 	return errors.Join(errs...)
 }
 
-// attachFailed counts and logs a failure; an interface that is gone again is no failure.
+// attachFailed counts and logs a failure; an interface or a namespace that is gone again is no failure.
 func (l *Loader) attachFailed(ns *namespace, i *iface, err error) {
-	if errors.Is(err, unix.ENODEV) {
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist) {
 		l.log.Debug("interface gone before it was watched", "netns", ns.Name, "interface", i.name)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -63,6 +64,7 @@ func (o *attachOptions) validate() error {
 	if _, err := newSink(o.output, io.Discard); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, checkListen(o.listen))
 	selection := loader.Selection{Names: o.interfaces}
 	errs = append(errs, selection.Validate())
 	return errors.Join(errs...)
@@ -157,16 +159,18 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 		served <- serve(serveCtx, listener, p.metrics)
 	}()
 
-	watchErr := l.Attach()
-	if watchErr == nil {
-		printWatching(stderr, l.Interfaces(), o)
+	watchErr := l.Attach(ctx)
+	if watchErr == nil && ctx.Err() == nil {
+		printWatching(stderr, namespaces, l.Interfaces(), o)
 		if listener != nil {
 			fmt.Fprintf(stderr, "metrics on http://%s/metrics\n", listener.Addr())
 		}
+	}
+	if watchErr == nil {
 		watchErr = l.Follow(ctx)
 	}
 	flushErr := p.reader.Flush()
-	readErr := <-read
+	readErr := waitAtMost(outputPatience, read)
 	stopServing()
 	serveErr := <-served
 	if err := errors.Join(watchErr, flushErr, readErr, serveErr); err != nil {
@@ -175,8 +179,20 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 	return printSummary(stderr, p, time.Since(start))
 }
 
+// outputPatience is how long the end waits for somebody to take what is still to be printed.
+const outputPatience = 3 * time.Second
+
+func waitAtMost(patience time.Duration, done <-chan error) error {
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(patience):
+		return errors.New("whoever reads the output does not take it: the last lines are lost")
+	}
+}
+
 // serve serves metrics, or without a listener waits for the end.
-func serve(ctx context.Context, l listener, m *metrics.Metrics) error {
+func serve(ctx context.Context, l net.Listener, m *metrics.Metrics) error {
 	if l == nil {
 		<-ctx.Done()
 		return nil

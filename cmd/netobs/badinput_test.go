@@ -55,7 +55,8 @@ func TestBadInput(t *testing.T) {
 		{"ended process", []string{"attach", "--pid", fmt.Sprint(ended.Process.Pid)}, 1, []string{"has ended"}},
 		{"port in use", []string{"attach", "--netns", ns.Name, "--listen", taken.Addr().String()}, 1,
 			[]string{taken.Addr().String(), "address already in use", "choose another address"}},
-		{"no address", []string{"attach", "--netns", ns.Name, "--listen", "nonsense"}, 1, []string{"nonsense", "--listen"}},
+		{"no address", []string{"attach", "--netns", ns.Name, "--listen", "nonsense"}, 2, []string{"--listen nonsense is no address"}},
+		{"no port", []string{"attach", "--netns", ns.Name, "--listen", "127.0.0.1:99999"}, 2, []string{"99999", "127.0.0.1:9811"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			code, stdout, stderr := runHere(t, tc.args...)

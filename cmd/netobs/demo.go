@@ -67,8 +67,11 @@ func record(ctx context.Context, log *slog.Logger, live func() error) (_ *record
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	if err := l.Attach(); err != nil {
+	if err := l.Attach(ctx); err != nil {
 		return nil, err
+	}
+	if ctx.Err() != nil {
+		return nil, errInterrupted
 	}
 	for _, i := range l.Interfaces() {
 		if !i.Watched {

@@ -106,6 +106,7 @@ func (l load) check(tb testing.TB, s *session, netns, role string) {
 	ns, in := label("netns", netns), label("role", role)
 	// Fails late only where a verdict needs the 3 s clock.
 	s.waitFor(float64(l.completed()), "teardowns_total", ns)
+	s.waitFor(0, "connections", ns) // the gauge is handed over when the ring was found empty
 	m := s.scrape()
 	for _, want := range []struct {
 		n      int

@@ -38,12 +38,14 @@ func noArgs(cmd *cobra.Command, args []string) error {
 // explain adds the remedy to errors whose cause the kernel does not name.
 func explain(err error) string {
 	switch {
+	case errors.As(err, new(*ebpf.VerifierError)):
+		return fmt.Sprintf("%v: this kernel (%s) does not accept netobs' BPF programs: please report it", err, kernelRelease())
 	case errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Sprintf("%v: this kernel (%s) lacks TCX or a BPF feature: netobs needs Linux 6.6 or later", err,
 			kernelRelease())
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
-		return fmt.Sprintf("%v: run netobs as root, or with the capabilities CAP_BPF, CAP_NET_ADMIN, "+
-			"CAP_NET_BROADCAST, CAP_PERFMON and CAP_SYS_ADMIN", err)
+		return fmt.Sprintf("%v: run netobs as root, or with the capabilities CAP_SYS_ADMIN, CAP_NET_ADMIN and "+
+			"CAP_NET_BROADCAST, and CAP_SYS_PTRACE for --pid and host", err)
 	}
 	return err.Error()
 }

@@ -57,18 +57,17 @@ type jsonConnection struct {
 
 // jsonLines prints one JSON object a line.
 type jsonLines struct {
-	w   *bufio.Writer
+	w   *bufio.Writer // remembers its first error, for flush
 	enc *json.Encoder
-	err error
 }
 
 func newJSON(w io.Writer) *jsonLines {
 	buf := newBuffer(w)
-	return &jsonLines{w: buf, enc: json.NewEncoder(buf)}
+	return &jsonLines{buf, json.NewEncoder(buf)}
 }
 
 func (j *jsonLines) handshake(h *decode.Handshake) {
-	j.print(jsonHandshake{
+	j.enc.Encode(jsonHandshake{
 		Type:          "handshake",
 		Time:          utc(h.End),
 		Netns:         h.Point.Netns,
@@ -110,21 +109,10 @@ func (j *jsonLines) connection(c *decode.Connection) {
 	if c.BytesKnown[decode.Responder] {
 		line.ResponderBytes = &c.Bytes[decode.Responder]
 	}
-	j.print(line)
+	j.enc.Encode(line)
 }
 
-func (j *jsonLines) print(line any) {
-	if err := j.enc.Encode(line); err != nil && j.err == nil {
-		j.err = err
-	}
-}
-
-func (j *jsonLines) flush() error {
-	if j.err != nil {
-		return j.err
-	}
-	return j.w.Flush()
-}
+func (j *jsonLines) flush() error { return j.w.Flush() }
 
 func utc(ns int64) time.Time { return time.Unix(0, ns).UTC() }
 

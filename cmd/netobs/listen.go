@@ -15,11 +15,24 @@ const (
 	portsTried    = 100
 )
 
-type listener = net.Listener
+// checkListen returns what is wrong with an address to listen on, as far as can be told without opening it.
+func checkListen(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	_, port, err := net.SplitHostPort(addr)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("--listen %s is no address with port, such as %s", addr, defaultListen)
+	}
+	return nil
+}
 
 // listen opens addr. A port in use is an error if the user chose it; else the next free one is taken. An empty address
 // means no listener.
-func listen(addr string, chosen bool) (listener, error) {
+func listen(addr string, chosen bool) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
@@ -28,7 +41,8 @@ func listen(addr string, chosen bool) (listener, error) {
 		return l, nil
 	}
 	if !errors.Is(err, unix.EADDRINUSE) || chosen {
-		return nil, fmt.Errorf("serve metrics on --listen %s: %w: choose another address, or none with --listen ''", addr,
+		// Not wrapped: what is not permitted here needs another port, not more privileges.
+		return nil, fmt.Errorf("serve metrics on --listen %s: %v: choose another address, or none with --listen ''", addr,
 			errors.Unwrap(err))
 	}
 	host, port, err := net.SplitHostPort(addr)

@@ -80,7 +80,7 @@ func (p *pipeline) run() error {
 				p.tracker.Advance(seg.Time)
 			}
 			continue
-		case !errors.Is(err, loader.ErrDrained) && !errors.Is(err, loader.ErrClosed):
+		case !errors.Is(err, loader.ErrDrained) && !errors.Is(err, loader.ErrFlushed):
 			return err
 		}
 		p.noteLoss()
@@ -92,7 +92,7 @@ func (p *pipeline) run() error {
 		if err := p.out.flush(); err != nil {
 			return err
 		}
-		if errors.Is(err, loader.ErrClosed) {
+		if errors.Is(err, loader.ErrFlushed) {
 			return nil
 		}
 	}
@@ -100,8 +100,8 @@ func (p *pipeline) run() error {
 
 // noteLoss tells the tracker before its clock moves that silence may be ours.
 func (p *pipeline) noteLoss() {
-	if p.reader.Lost() {
-		p.tracker.Loss(p.reader.Now())
+	if upTo, lost := p.reader.Lost(); lost {
+		p.tracker.Loss(upTo)
 	}
 }
 

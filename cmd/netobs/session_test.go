@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -96,15 +95,27 @@ func (s *session) scrape() samples {
 		body, _ := io.ReadAll(res.Body)
 		s.tb.Fatalf("scrape: %s: %s", res.Status, body)
 	}
-	decoder := expfmt.SampleDecoder{Dec: expfmt.NewDecoder(bufio.NewReader(res.Body), expfmt.ResponseFormat(res.Header)),
-		Opts: &expfmt.DecodeOptions{}}
+	body, err := io.ReadAll(res.Body)
+	if err != nil {
+		s.tb.Fatal(err)
+	}
+	return parseSamples(s.tb, body)
+}
+
+// parseSamples reads the text format.
+func parseSamples(tb testing.TB, exposition []byte) samples {
+	tb.Helper()
+	decoder := expfmt.SampleDecoder{
+		Dec:  expfmt.NewDecoder(bytes.NewReader(exposition), expfmt.NewFormat(expfmt.TypeTextPlain)),
+		Opts: &expfmt.DecodeOptions{},
+	}
 	all := make(samples)
 	for {
 		var v model.Vector
 		if err := decoder.Decode(&v); err == io.EOF {
 			return all
 		} else if err != nil {
-			s.tb.Fatal(err)
+			tb.Fatal(err)
 		}
 		for _, sample := range v {
 			all[sample.Metric.String()] = float64(sample.Value)

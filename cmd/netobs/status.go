@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -13,40 +14,51 @@ import (
 )
 
 // printWatching says what is watched, and what is not and could be.
-func printWatching(w io.Writer, interfaces []loader.Interface, o attachOptions) {
-	type lists struct{ watched, idle, all []string }
-	byNetns := make(map[string]*lists)
-	var names []string
-	for _, i := range interfaces {
-		l := byNetns[i.Netns]
-		if l == nil {
-			l = new(lists)
-			byNetns[i.Netns] = l
-			names = append(names, i.Netns)
+func printWatching(w io.Writer, namespaces []loader.Netns, interfaces []loader.Interface, o attachOptions) {
+	for i := range namespaces {
+		if namespaces[i].IsAssumedHost() {
+			fmt.Fprintln(w, "host is the namespace that netobs runs in: process 1 may not be looked at (CAP_SYS_PTRACE)")
 		}
+	}
+	for len(interfaces) > 0 {
+		netns := interfaces[0].Netns
+		n := slices.IndexFunc(interfaces, func(i loader.Interface) bool { return i.Netns != netns })
+		if n < 0 {
+			n = len(interfaces)
+		}
+		printNetns(w, netns, interfaces[:n], o)
+		interfaces = interfaces[n:]
+	}
+}
+
+func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o attachOptions) {
+	var watched, idle, all []string
+	loDown := false
+	for _, i := range interfaces {
 		state := "down"
 		if i.Up {
 			state = "up"
 		}
-		l.all = append(l.all, fmt.Sprintf("%s (%s, %s)", i.Name, i.Kind, state))
+		all = append(all, fmt.Sprintf("%s (%s, %s)", i.Name, i.Kind, state))
 		switch {
 		case i.Watched:
-			l.watched = append(l.watched, i.Name)
-		case i.Up:
-			l.idle = append(l.idle, fmt.Sprintf("%s (%s)", i.Name, i.Kind))
+			watched = append(watched, i.Name)
+			loDown = loDown || i.Kind == loader.KindLoopback && !i.Up
+		case i.Up && !i.Selected:
+			idle = append(idle, fmt.Sprintf("%s (%s)", i.Name, i.Kind))
 		}
 	}
-	for _, netns := range names {
-		l := byNetns[netns]
-		if len(l.watched) == 0 {
-			fmt.Fprintf(w, "no interface in %s is of a kind or name to watch; there are %s: choose with --kind or "+
-				"--interface; waiting for one\n", netns, strings.Join(l.all, ", "))
-			continue
-		}
-		fmt.Fprintf(w, "watching %s: %s\n", netns, strings.Join(l.watched, ", "))
-		if len(l.idle) > 0 && len(o.interfaces) == 0 {
-			fmt.Fprintf(w, "not watched in %s: %s; with --kind any they would be\n", netns, strings.Join(l.idle, ", "))
-		}
+	if len(watched) == 0 {
+		fmt.Fprintf(w, "no interface in %s is watched; there are %s: choose by --kind or --interface; waiting for one\n",
+			netns, strings.Join(all, ", "))
+		return
+	}
+	fmt.Fprintf(w, "watching %s: %s\n", netns, strings.Join(watched, ", "))
+	if loDown {
+		fmt.Fprintf(w, "lo is down in %s; connections need: ip -n %s link set lo up\n", netns, netns)
+	}
+	if len(idle) > 0 && len(o.interfaces) == 0 {
+		fmt.Fprintf(w, "not watched in %s: %s; with --kind any they would be\n", netns, strings.Join(idle, ", "))
 	}
 }
 
@@ -88,7 +100,8 @@ func printSummary(w io.Writer, p *pipeline, took time.Duration) error {
 	fmt.Fprintf(w, "\nwatched for %s\n", short(took))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintf(table, "  segments\t%d seen, %d of them control segments\n", seen, control)
-	fmt.Fprintf(table, "  events\t%d reported, %d duplicates at other points, %d lost\n", by[0], by[1], stats.RecordsLost)
+	fmt.Fprintf(table, "  events\t%d reported, %d duplicates at other points, %d lost\n", by[bpf.DispositionReported],
+		by[bpf.DispositionDuplicate], stats.RecordsLost)
 	fmt.Fprintf(table, "  handshakes\t%s\n", countOf(handshakes, outcomes))
 	fmt.Fprintf(table, "  connections\t%s; %d still open\n", countOf(ended, teardowns)+" ended", open)
 	return table.Flush()

@@ -113,6 +113,18 @@ func (ns *NS) Up(name string) {
 	})
 }
 
+// Down sets an interface down.
+func (ns *NS) Down(name string) {
+	ns.tb.Helper()
+	ns.Do(func() error {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetDown(l)
+	})
+}
+
 // Addr gives an interface an address with prefix length, IPv6 without duplicate address detection, and sets it up.
 func (ns *NS) Addr(name, cidr string) {
 	ns.tb.Helper()
