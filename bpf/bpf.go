@@ -2,7 +2,7 @@
 // made of the C structs, and how they are loaded.
 //
 // There are two programs. The front runs on every packet of one observation point; each point has a copy of its own
-// with its identity baked in. The report program, one for all, sees the few segments that the fronts pass on.
+// with its identity baked in. The slow program, one for all, sees the few packets that the fronts pass on.
 // headers/netobs.h is the truth about records and counters.
 //
 // "go generate" needs clang 19, llvm-strip 19 and the Debian package libbpf-dev; building and testing need none of them.

@@ -33,18 +33,19 @@ type Options struct {
 	ReportAll bool
 }
 
-// Programs are the loaded report program and the maps that the fronts of all points share.
+// Programs are the loaded slow program and the maps that the fronts of all points share.
 type Programs struct {
-	Ring     *ebpf.Map // ring buffer of SegmentRecord and SegmentRecordOptions
-	counters *ebpf.Map
-	shared   map[string]*ebpf.Map
-	report   *ebpf.Program
-	memory   *ebpf.Memory
-	spec     *ebpf.CollectionSpec
-	hashSeed [5]uint64 // of the pending filter
+	Ring      *ebpf.Map // ring buffer of SegmentRecord and SegmentRecordOptions
+	counters  *ebpf.Map
+	shared    map[string]*ebpf.Map
+	slow      *ebpf.Program
+	memory    *ebpf.Memory
+	spec      *ebpf.CollectionSpec
+	reportAll bool
+	hashSeed  [5]uint64 // of the pending filter
 }
 
-// Load loads the report program and makes the maps. The caller closes the result. Needs CAP_BPF and CAP_NET_ADMIN.
+// Load loads the slow program and makes the maps. The caller closes the result. Needs CAP_BPF and CAP_NET_ADMIN.
 func Load(opts Options) (_ *Programs, err error) {
 	spec, err := loadNetobs()
 	if err != nil {
@@ -65,7 +66,6 @@ func Load(opts Options) (_ *Programs, err error) {
 	}
 	if err := errors.Join(
 		spec.Variables[netobsVarWakeupBytes].Set(opts.WakeupBytes),
-		spec.Variables[netobsVarReportAll].Set(opts.ReportAll),
 	); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
 	}
@@ -82,17 +82,18 @@ func Load(opts Options) (_ *Programs, err error) {
 	}
 	defer coll.Close()
 	p := &Programs{
-		shared:   make(map[string]*ebpf.Map),
-		spec:     spec,
-		hashSeed: seed,
+		shared:    make(map[string]*ebpf.Map),
+		spec:      spec,
+		hashSeed:  seed,
+		reportAll: opts.ReportAll,
 	}
 	defer func() {
 		if err != nil {
 			p.Close()
 		}
 	}()
-	if p.report = coll.DetachProgram(netobsProgReport); p.report == nil {
-		return nil, errors.New("embedded BPF objects have no report program")
+	if p.slow = coll.DetachProgram(netobsProgSlow); p.slow == nil {
+		return nil, errors.New("embedded BPF objects have no slow program")
 	}
 	for _, name := range []string{netobsMapCounters, netobsMapRing, netobsMapTails, netobsMapHandoff, netobsMapFlows,
 		pendingSection, sharedSection} {
@@ -101,8 +102,8 @@ func Load(opts Options) (_ *Programs, err error) {
 		}
 	}
 	p.Ring, p.counters = p.shared[netobsMapRing], p.shared[netobsMapCounters]
-	if err := p.shared[netobsMapTails].Put(uint32(0), p.report); err != nil {
-		return nil, fmt.Errorf("enter report program into the tail-call table: %w", err)
+	if err := p.shared[netobsMapTails].Put(uint32(0), p.slow); err != nil {
+		return nil, fmt.Errorf("enter slow program into the tail-call table: %w", err)
 	}
 	if p.memory, err = p.shared[sharedSection].Memory(); err != nil {
 		return nil, fmt.Errorf("map the shared memory: %w", err)
@@ -113,7 +114,7 @@ func Load(opts Options) (_ *Programs, err error) {
 
 // trim leaves in the spec what a front needs, so that copying it for each point is cheap.
 func (p *Programs) trim() {
-	delete(p.spec.Programs, netobsProgReport)
+	delete(p.spec.Programs, netobsProgSlow)
 	delete(p.spec.Variables, netobsVarPending)
 	delete(p.spec.Variables, netobsVarShared)
 }
@@ -132,18 +133,15 @@ func (p *Programs) NewFront(point Point) (*ebpf.Program, error) {
 		return nil, fmt.Errorf("load BPF program of a point: slot %d, and there are %d", point.Slot, MaxPoints)
 	}
 	spec := p.spec.Copy()
-	var egress uint32
-	if point.Egress {
-		egress = 1
-	}
 	if err := spec.Variables[netobsVarSelf].Set(netobsIdentity{
 		HashSeed: p.hashSeed,
 		// An odd factor: no two namespaces have the same key.
-		NetnsKey: uint64(point.Netns) * (p.hashSeed[0] ^ p.hashSeed[1] | 1),
-		Point:    point.ID,
-		Slot:     point.Slot,
-		Netns:    point.Netns,
-		Egress:   egress,
+		NetnsKey:  uint64(point.Netns) * (p.hashSeed[0] ^ p.hashSeed[1] | 1),
+		Point:     point.ID,
+		Slot:      point.Slot,
+		Netns:     point.Netns,
+		Egress:    flag(point.Egress),
+		ReportAll: flag(p.reportAll),
 	}); err != nil {
 		return nil, fmt.Errorf("set identity of a point: %w", err)
 	}
@@ -154,6 +152,13 @@ func (p *Programs) NewFront(point Point) (*ebpf.Program, error) {
 		return nil, fmt.Errorf("load BPF program of a point: %w", err)
 	}
 	return front.Program, nil
+}
+
+func flag(b bool) uint16 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // SetBridgePort tells the front at slot whether its interface is a port of a bridge. May be called while it runs.
@@ -192,5 +197,5 @@ func (p *Programs) Close() error {
 	for _, m := range p.shared {
 		errs = append(errs, m.Close())
 	}
-	return errors.Join(append(errs, p.report.Close())...)
+	return errors.Join(append(errs, p.slow.Close())...)
 }

@@ -49,13 +49,14 @@ type netobsFlowKey struct {
 }
 
 type netobsIdentity struct {
-	_        structs.HostLayout
-	HashSeed [5]uint64
-	NetnsKey uint64
-	Point    uint32
-	Slot     uint32
-	Netns    uint32
-	Egress   uint32
+	_         structs.HostLayout
+	HashSeed  [5]uint64
+	NetnsKey  uint64
+	Point     uint32
+	Slot      uint32
+	Netns     uint32
+	Egress    uint16
+	ReportAll uint16
 }
 
 type netobsPendingEntry struct {
@@ -152,9 +153,8 @@ const (
 	netobsMapRing        = "ring"
 	netobsMapTails       = "tails"
 	netobsProgFront      = "front"
-	netobsProgReport     = "report"
+	netobsProgSlow       = "slow"
 	netobsVarPending     = "pending"
-	netobsVarReportAll   = "report_all"
 	netobsVarSelf        = "self"
 	netobsVarShared      = "shared"
 	netobsVarSharedTypes = "shared_types"
@@ -203,8 +203,8 @@ type netobsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type netobsProgramSpecs struct {
-	Front  *ebpf.ProgramSpec `ebpf:"front"`
-	Report *ebpf.ProgramSpec `ebpf:"report"`
+	Front *ebpf.ProgramSpec `ebpf:"front"`
+	Slow  *ebpf.ProgramSpec `ebpf:"slow"`
 }
 
 // netobsMapSpecs contains maps before they are loaded into the kernel.
@@ -223,7 +223,6 @@ type netobsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type netobsVariableSpecs struct {
 	Pending     *ebpf.VariableSpec `ebpf:"pending"`
-	ReportAll   *ebpf.VariableSpec `ebpf:"report_all"`
 	Self        *ebpf.VariableSpec `ebpf:"self"`
 	Shared      *ebpf.VariableSpec `ebpf:"shared"`
 	SharedTypes *ebpf.VariableSpec `ebpf:"shared_types"`
@@ -272,7 +271,6 @@ func (m *netobsMaps) Close() error {
 // It can be passed to loadNetobsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type netobsVariables struct {
 	Pending     *ebpf.Variable `ebpf:"pending"`
-	ReportAll   *ebpf.Variable `ebpf:"report_all"`
 	Self        *ebpf.Variable `ebpf:"self"`
 	Shared      *ebpf.Variable `ebpf:"shared"`
 	SharedTypes *ebpf.Variable `ebpf:"shared_types"`
@@ -283,14 +281,14 @@ type netobsVariables struct {
 //
 // It can be passed to loadNetobsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type netobsPrograms struct {
-	Front  *ebpf.Program `ebpf:"front"`
-	Report *ebpf.Program `ebpf:"report"`
+	Front *ebpf.Program `ebpf:"front"`
+	Slow  *ebpf.Program `ebpf:"slow"`
 }
 
 func (p *netobsPrograms) Close() error {
 	return _NetobsClose(
 		p.Front,
-		p.Report,
+		p.Slow,
 	)
 }
 

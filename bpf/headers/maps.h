@@ -6,6 +6,7 @@
 #include <bpf/bpf_helpers.h>
 #include "netobs.h"
 
+#define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
 /* Who this copy of the front is: set for each observation point. The verifier sees constants, so that a branch on them
@@ -14,7 +15,6 @@ const volatile struct identity self;
 
 /* The same for all programs of one loader. */
 const volatile __u32 wakeup_bytes; /* fill of the ring at which the reader is woken */
-const volatile _Bool report_all;   /* trace mode: every segment is handled like a control segment */
 
 #define MAX_POINTS 4096
 
@@ -41,7 +41,7 @@ struct {
 
 /* Slots of the tail-call table. */
 enum tail {
-	TAIL_REPORT,
+	TAIL_SLOW,
 	TAIL_LEN,
 };
 
@@ -52,7 +52,7 @@ struct {
 	__type(value, __u32);
 } tails SEC(".maps");
 
-/* The identity of the front that passed on the segment, for the report program. One entry for each CPU: a TC program is
+/* The identity of the front that passed on the segment, for the slow program. One entry for each CPU: a TC program is
  * not interrupted by another one on its CPU. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);

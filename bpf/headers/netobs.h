@@ -100,7 +100,8 @@ struct identity {
 	__u32 point;	    /* in records; counts up, never used again */
 	__u32 slot;	    /* index of its counters; used again after the point is gone */
 	__u32 netns;	    /* the namespace; told apart in flows */
-	__u32 egress;	    /* bool */
+	__u16 egress;	    /* bool */
+	__u16 report_all;   /* bool; trace mode: every segment is handled like a control segment */
 };
 
 /* BTF keeps only types that something with a place in memory refers to; this makes it keep those that Go needs. */

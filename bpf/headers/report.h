@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* The report program: report a control segment once for each namespace, and note what acknowledgment it waits for. */
+/* Report a control segment once for each namespace, and note what acknowledgment it waits for. */
 #pragma once
 
-#include "packet.h"
-#include "pending.h"
+#include "slow.h"
 #include "flow.h"
 
-/* What the report program works on. The hashes are those of the pending filter: for the acknowledgments of this
+/* A segment to report. The hashes are those of the pending filter: for the acknowledgments of this
  * segment's sender, and for those of its receiver. */
 struct reported {
 	struct segment_record segment;
@@ -15,76 +14,61 @@ struct reported {
 	__u32 options_offset;
 	__u32 fin; /* position of a FIN, if there is one */
 	__u8 kinds;
+	_Bool report_all;
 };
 
-/* Fills r from the packet, which the front found good: what is checked here again is for the verifier. The front does
- * not pass on what it read: it would have to keep it at hand on the data path. */
-static __always_inline _Bool report_read(struct __sk_buff *skb, const struct identity *whose, struct reported *r)
+/* Fills r from the packet. */
+static __always_inline void report_read(struct __sk_buff *skb, const struct identity *whose, const struct packet *p,
+					struct reported *r)
 {
-	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
-	void *l3 = data + ETH_HLEN;
 	struct segment_record *s = &r->segment;
+	const struct tcphdr *tcp = p->tcp;
 	struct socket_pair own, answer;
-	struct tcphdr *tcp;
-	__s32 segment_bytes;
-	_Bool ipv6;
 
-	if (l3 + sizeof(struct iphdr) > end)
-		return 0;
-	ipv6 = ethernet_type(l3) == bpf_htons(ETH_P_IPV6);
-	if (ipv6) {
-		struct ipv6hdr *ip = l3;
-		__u64 *src = (__u64 *)&ip->saddr, *dst = (__u64 *)&ip->daddr;
+	socket_pair_of(&own, p->ip, tcp, p->ipv6);
+	answer.src_hi = own.dst_hi;
+	answer.src_lo = own.dst_lo;
+	answer.dst_hi = own.src_hi;
+	answer.dst_lo = own.src_lo;
+	answer.ports = own.ports << 16 | own.ports >> 16;
+	r->own_hash = pending_hash(&own, whose, p->ipv6);
+	r->answer_hash = pending_hash(&answer, whose, p->ipv6);
 
-		tcp = (void *)(ip + 1);
-		if ((void *)(tcp + 1) > end)
-			return 0;
-		own.src_hi = answer.dst_hi = ((__u64 *)s->src)[0] = src[0];
-		own.src_lo = answer.dst_lo = ((__u64 *)s->src)[1] = src[1];
-		own.dst_hi = answer.src_hi = ((__u64 *)s->dst)[0] = dst[0];
-		own.dst_lo = answer.src_lo = ((__u64 *)s->dst)[1] = dst[1];
+	if (p->ipv6) {
+		const struct ipv6hdr *ip = p->ip;
+
+		__builtin_memcpy(s->src, &ip->saddr, sizeof(s->src));
+		__builtin_memcpy(s->dst, &ip->daddr, sizeof(s->dst));
 		s->ip_version = 6;
 		s->ttl = ip->hop_limit;
-		segment_bytes = ipv6_segment_bytes(skb, ip);
 	} else {
-		struct iphdr *ip = l3;
+		const struct iphdr *ip = p->ip;
 		__u32 *src = (__u32 *)s->src, *dst = (__u32 *)s->dst;
-		__u32 header = ipv4_header_bytes(ip);
 
-		tcp = l3 + header;
-		if ((void *)(tcp + 1) > end)
-			return 0;
 		src[0] = src[1] = dst[0] = dst[1] = 0;
 		src[2] = dst[2] = bpf_htonl(0xffff);
-		own.src_hi = own.dst_hi = answer.src_hi = answer.dst_hi = 0;
-		own.src_lo = answer.dst_lo = src[3] = ip->saddr;
-		own.dst_lo = answer.src_lo = dst[3] = ip->daddr;
+		src[3] = ip->saddr;
+		dst[3] = ip->daddr;
 		s->ip_version = 4;
 		s->ttl = ip->ttl;
-		segment_bytes = ipv4_segment_bytes(skb, ip, header);
 	}
-	own.ports = *(__u32 *)tcp;
-	answer.ports = own.ports << 16 | own.ports >> 16;
-	r->own_hash = pending_hash(&own, whose, ipv6);
-	r->answer_hash = pending_hash(&answer, whose, ipv6);
-
 	s->time_ns = bpf_ktime_get_ns();
 	s->point = whose->point;
 	s->seq = bpf_ntohl(tcp->seq);
 	s->ack = bpf_ntohl(tcp->ack_seq);
-	s->payload_bytes = segment_bytes - tcp_header_bytes(tcp);
+	s->payload_bytes = p->payload_bytes;
 	s->src_port = bpf_ntohs(tcp->source);
 	s->dst_port = bpf_ntohs(tcp->dest);
 	s->window = bpf_ntohs(tcp->window);
-	s->flags = bpf_ntohs(*((__be16 *)tcp + 6)) & 0x1ff;
+	s->flags = p->flags;
 	s->kind = RECORD_SEGMENT;
 	s->forwarded = whose->egress && skb->ingress_ifindex;
 	s->options_bytes = tcp_header_bytes(tcp) - sizeof(*tcp);
 	__builtin_memset(s->pad, 0, sizeof(s->pad));
-	r->options_offset = (void *)(tcp + 1) - data;
+	r->options_offset = (void *)(tcp + 1) - (void *)(long)skb->data;
 	r->fin = s->seq + s->payload_bytes;
 	r->kinds = segment_kinds(s->flags);
-	return 1;
+	r->report_all = whose->report_all;
 }
 
 static __always_inline void await(struct flow_half *half, __u32 want, __u64 hash, __u64 now)
@@ -151,7 +135,7 @@ static __always_inline enum disposition emit(struct __sk_buff *skb, const struct
 {
 	struct segment_record *out;
 
-	if (r->segment.options_bytes && ((r->segment.flags & FLAG_SYN) || report_all))
+	if (r->segment.options_bytes && ((r->segment.flags & FLAG_SYN) || r->report_all))
 		return emit_with_options(skb, r);
 	out = bpf_ringbuf_reserve(&ring, sizeof(*out), 0);
 	if (!out)
@@ -211,24 +195,17 @@ static __always_inline enum disposition report_control(struct __sk_buff *skb, st
 	return emit_or_lose(skb, r);
 }
 
-static __always_inline void report_segment(struct __sk_buff *skb)
+static __always_inline void report_segment(struct __sk_buff *skb, const struct identity *whose,
+					   struct point_counters *c, const struct packet *p)
 {
-	__u32 zero = 0, slot, dir;
-	struct identity *whose = bpf_map_lookup_elem(&handoff, &zero);
-	struct point_counters *c;
 	struct reported r;
 	struct flow_key key;
 	struct flow *flow;
+	__u32 dir;
 
-	if (!whose)
-		return; /* for the verifier */
-	slot = whose->slot;
-	c = bpf_map_lookup_elem(&counters, &slot);
-	if (!c || !report_read(skb, whose, &r))
-		return; /* for the verifier */
+	report_read(skb, whose, p, &r);
 	dir = flow_key(&key, &r.segment, whose->netns);
-
-	if (r.kinds || report_all) {
+	if (r.kinds || whose->report_all) {
 		c->control_segments_seen_total++;
 		flow = flow_get_or_create(&key);
 		/* Without an entry there is no rule: a report too many is better than a loss. */
