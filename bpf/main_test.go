@@ -9,23 +9,13 @@ import (
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/ringbuf"
-)
 
-// needPrivileges skips the test where BPF cannot be used, and fails it where that has been promised.
-func needPrivileges(tb testing.TB) {
-	tb.Helper()
-	if os.Geteuid() == 0 {
-		return
-	}
-	if os.Getenv("NETOBS_TEST_PRIVILEGED") == "1" {
-		tb.Fatal("needs root, and NETOBS_TEST_PRIVILEGED=1 says that it is there")
-	}
-	tb.Skip("needs root")
-}
+	"netobs/loader/nettest"
+)
 
 func mustLoad(tb testing.TB, opts Options) *Programs {
 	tb.Helper()
-	needPrivileges(tb)
+	nettest.NeedPrivileges(tb)
 	p, err := Load(opts)
 	if err != nil {
 		tb.Fatalf("%+v", err)
