@@ -60,9 +60,8 @@ func TestLossIsNoSilence(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		m := parseSamples(t, exposition)
-		if m.sum("handshakes_total") == 0 || m.sum("connections", label("state", "handshake")) > 0 {
-			return errors.New("no verdict yet on the handshake that was cut off")
+		if n := parseSamples(t, exposition).sum("handshakes_total"); n < 13 {
+			return fmt.Errorf("%v verdicts, none yet on the handshake that was cut off", n)
 		}
 		return nil
 	})
