@@ -80,6 +80,7 @@ func (t *Tracker) create(k *key, high bool, s Side, seg *Segment) *conn {
 	c.start, c.seen = seg.Time, seg.Time
 	c.set(fromHigh, high == (s == Originator))
 	c.set(toLocal, seg.ToLocal)
+	c.set(everySegment, t.opts.EverySegment)
 	return c
 }
 

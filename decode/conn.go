@@ -66,14 +66,16 @@ func (h *half) has(b halfBits) bool { return h.bits&b == b }
 type way uint8
 
 const (
-	wayUnknown way = iota
-	wayOut         // sent by a socket of the namespace
-	wayIn          // received from outside
-	wayThrough     // on its way out, having come from outside
+	wayUnknown way = iota // not seen, or the source does not say
+	wayOut                // sent by a socket of the namespace
+	wayIn                 // received from outside
+	wayThrough            // on its way out, having come from outside
 )
 
 func wayOf(seg *Segment) way {
 	switch {
+	case seg.Point.Direction == DirectionUnknown:
+		return wayUnknown
 	case seg.Point.Direction == Ingress:
 		return wayIn
 	case seg.Forwarded:
@@ -161,6 +163,7 @@ type conn struct {
 	phase         phase
 	role          Role
 	closer        Side // valid iff has(closerSeen)
+	completeness  Completeness
 
 	half     [2]half // by Side; the sender of the first segment is Originator until somebody tells
 	seen     int64   // last segment that was accepted
@@ -182,17 +185,19 @@ type conn struct {
 type connBits uint16
 
 const (
-	fromHigh    connBits = 1 << iota // the originator is the higher socket of the key
-	sidesKnown                       // a SYN or SYN-ACK told who is originator
-	unseen                           // begins without a SYN
-	answered                         // a SYN-ACK of the responder was seen
-	altKnown                         // altISS holds
-	synRepeated                      // a SYN came again since the last SYN-ACK: the originator did not get that
-	loopback                         // seen on a loopback interface
-	toLocal                          // the first segment was for an address of the namespace
-	beyondACK                        // something but bare acknowledgments was seen
-	finsCrossed                      // see Connection.FINsCrossed
-	closerSeen                       // closer holds
+	fromHigh     connBits = 1 << iota // the originator is the higher socket of the key
+	sidesKnown                        // a SYN or SYN-ACK told who is originator
+	unseen                            // begins without a SYN
+	answered                          // a SYN-ACK of the responder was seen
+	altKnown                          // altISS holds
+	synRepeated                       // a SYN came again since the last SYN-ACK: the originator did not get that
+	loopback                          // seen on a loopback interface
+	toLocal                           // the first segment was for an address of the namespace
+	beyondACK                         // something but bare acknowledgments was seen
+	finsCrossed                       // see Connection.FINsCrossed
+	closerSeen                        // closer holds
+	everySegment                      // see TrackerOptions.EverySegment
+	wentOn                            // the responder went on, so the completing ACK was lost to us, or is late
 )
 
 func (c *conn) has(b connBits) bool { return c.bits&b == b }
@@ -224,7 +229,7 @@ func (c *conn) notePlain() { c.plain = min(c.plain+1, fullView) }
 // 64 ms at 400 Gbit/s that is the whole number space.
 func (c *conn) room(now int64) uint32 {
 	const bytesPerNano = 50
-	if c.plain >= fullView || now <= c.seen {
+	if c.plain >= fullView || c.has(everySegment) || now <= c.seen {
 		return maxWindow
 	}
 	if since := now - c.seen; since < (math.MaxUint32-maxWindow)/bytesPerNano {
@@ -255,11 +260,11 @@ func (c *conn) judgeRole() Role {
 	return RoleUnknown
 }
 
-// note adds a segment's letter to the history. D goes first for a side whose data did not come this way but whose numbers
+// note adds a segment's letter to the history, and its bits to the completeness. D goes first for a side whose data did not come this way but whose numbers
 // say that it passed: zeek, which sees every segment, has noted it by then. Data on the FIN itself is no D for zeek. Where
 // one segment tells of both sides' data, the originator's goes first: most clients speak first.
 func (c *conn) note(s Side, seg *Segment, acceptable bool) {
-	if acceptable {
+	if acceptable && !c.has(everySegment) {
 		room := c.room(seg.Time)
 		for _, side := range [...]Side{Originator, Responder} {
 			switch {
@@ -273,11 +278,13 @@ func (c *conn) note(s Side, seg *Segment, acceptable bool) {
 	if l := letterOf(seg); l != 0 {
 		c.history.add(s, l)
 	}
+	c.completeness |= completenessOf(seg)
 }
 
 func (c *conn) noteData(s Side, to Seq, room uint32) {
 	h := &c.half[s]
 	if h.has(issKnown) && !h.has(finSent) && h.ahead(to, room) && to != h.iss.Add(1) {
 		c.history.add(s, letterD)
+		c.completeness |= SeenData
 	}
 }

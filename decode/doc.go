@@ -1,6 +1,6 @@
 // Package decode follows TCP connections from their segments: how each handshake ended, how each connection ended, and how
-// long it took. It reads no packets and knows no metrics. [Tracker] is a pure function of its input, so that live events,
-// capture files and tests run the same code:
+// long it took. [Tracker] is a pure function of its input, so that live events, capture files and tests run the same code.
+// [ParseFrame] reads a packet; package decode/pcap reads capture files.
 //
 //	tracker := decode.NewTracker(decode.TrackerOptions{
 //		OnHandshake:  func(h *decode.Handshake) { … },
@@ -18,7 +18,8 @@
 // A capture shows every segment. A live source reports control segments only: those with SYN, FIN or RST, and the first
 // acknowledgment of a SYN-ACK, of both FINs if they crossed, else of the second one. So sequence numbers jump, and what was
 // not reported is inferred: the first FIN's acknowledgment from the second FIN, data from the numbers. Both kinds of source
-// get the same verdicts from the same rules.
+// get the same verdicts from the same rules. Who knows that every segment is given says so with
+// [TrackerOptions].EverySegment; then nothing is inferred, and the history is zeek's to the letter.
 //
 // A segment that TCP does not send, without ACK and neither SYN nor RST, or SYN with FIN, is ignored (§3.10.7.4, fifth). So
 // is one whose numbers are not acceptable: see Numbers.
@@ -32,7 +33,10 @@
 //
 // A connection whose first segment is no SYN is unseen: it has no Handshake, a Connection at its end, and is counted in
 // [NetnsTally].Unseen. If that segment is a SYN-ACK, originator and responder are known, and the connection counts as unseen
-// when its handshake would have ended; if its SYN only came out of order, it is a handshake like any other.
+// when its handshake would have ended; if its SYN only came out of order, it is a handshake like any other. If we see the
+// responder only, its first data, or its taking some, says that it got the completing ACK (§3.10.2, §3.10.7.4, fifth).
+//
+// [Tracker.Connections] shows the connections that are not over.
 //
 // # Handshakes
 //
@@ -41,7 +45,9 @@
 //   - completed: each side's SYN is acknowledged (§3.5, figure 6; figure 7, simultaneous open, is no different). The
 //     completing ACK may carry data or FIN. A SYN's data may be acknowledged or not (TCP Fast Open, RFC 7413 §4.2). If the
 //     completing ACK was lost to us, a later segment of the originator completes as well, but legs are then not known. So it
-//     does if even the SYN-ACK was: an originator sends only SYN and RST before it got one (§3.10.7.3).
+//     does if even the SYN-ACK was: an originator sends only SYN and RST before it got one (§3.10.7.3). An acknowledgment of
+//     what the responder was not seen to send, or a number beyond the window of its SYN-ACK, at most 64 KiB (RFC 7323 §2.2),
+//     is not acceptable (§3.10.7.4, first and fifth) and completes nothing. A FIN is let off where data is not seen.
 //   - refused: before a SYN-ACK, an RST acknowledges the SYN and nothing that was not sent (§3.10.7.3).
 //   - aborted: the originator's RST, with the sequence number it must have, before completion; SYN scanners do that.
 //   - reset: the responder's RST, likewise, after its SYN-ACK.
@@ -67,8 +73,13 @@
 //   - expired: silent beyond its limit, or displaced by a new SYN.
 //   - evicted, detached: the memory was full; [Tracker.Detach].
 //
-// Closer is the sender of the first FIN or RST. FINs crossed if the second does not acknowledge the first (figure 13).
-// A finished connection is remembered for 3 s; its late segments, such as RSTs after both FINs, are only counted.
+// Closer is the sender of the first FIN or RST. FINs crossed if the second does not acknowledge the first (figure 13),
+// whatever came between them: an acknowledgment may overtake. A finished connection is remembered for 3 s; its late segments,
+// such as RSTs after both FINs, are only counted. One that may come again, a FIN most of all, restarts the clock, as in
+// TIME-WAIT (§3.10.7.4, eighth), by the rule for retransmissions under Clocks, for 4 min at most.
+//
+// Completeness has tshark's bits, History zeek's letters. Both say what was seen on the wire, acceptable to TCP or not, from
+// the first segment to the end of the connection.
 //
 // # Numbers
 //

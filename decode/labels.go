@@ -2,12 +2,20 @@ package decode
 
 // The names here are metric labels: changing one breaks dashboards.
 var (
-	sideNames     = [numSides]string{"originator", "responder", "unknown"}
-	roleNames     = [numRoles]string{"unknown", "local", "originator", "responder", "forwarded"}
-	outcomeNames  = [numOutcomes]string{"unknown", "completed", "refused", "unreachable", "aborted", "reset", "unanswered", "half_open"}
-	teardownNames = [numTeardowns]string{"fin", "fin_rst", "rst", "evicted", "detached", "expired"}
-	stateNames    = [numStates]string{"handshake", "established", "half_closed"}
+	directionNames = [numDirections]string{"ingress", "egress", "unknown"}
+	parsedNames    = [numParsed]string{"segment", "not_tcp", "other", "vlan", "fragment", "ipv6_extension", "truncated", "malformed"}
+	sideNames      = [numSides]string{"originator", "responder", "unknown"}
+	roleNames      = [numRoles]string{"unknown", "local", "originator", "responder", "forwarded"}
+	outcomeNames   = [numOutcomes]string{"unknown", "completed", "refused", "unreachable", "aborted", "reset", "unanswered", "half_open"}
+	teardownNames  = [numTeardowns]string{"fin", "fin_rst", "rst", "evicted", "detached", "expired"}
+	stateNames     = [numStates]string{"handshake", "established", "half_closed"}
 )
+
+// String returns the metric label of d.
+func (d Direction) String() string { return nameOf(directionNames[:], d) }
+
+// String returns the metric label of p.
+func (p Parsed) String() string { return nameOf(parsedNames[:], p) }
 
 // String returns the metric label of s.
 func (s Side) String() string { return nameOf(sideNames[:], s) }

@@ -12,7 +12,8 @@ func TestEveryValueHasAName(t *testing.T) {
 	testNames(t, Teardowns())
 	testNames(t, States())
 	testNames(t, upTo(numPlaces))
-	testNames(t, []Direction{Ingress, Egress})
+	testNames(t, upTo(numDirections))
+	testNames(t, upTo(numParsed))
 	if got := numOutcomes.String(); got != "invalid" {
 		t.Errorf("value beyond the last: got %q, want invalid", got)
 	}

@@ -88,7 +88,7 @@ func (t *Tracker) stepFIN(c *conn, s Side, seg *Segment) Place {
 		t.becomeHalfClosed(c)
 		return Place{Kind: PlaceFirstFIN}
 	}
-	c.set(finsCrossed, !peer.has(finAcked))
+	c.set(finsCrossed, seg.Ack.Less(peer.fin.Add(1)))
 	t.becomeClosing(c)
 	return Place{Kind: PlaceSecondFIN}
 }

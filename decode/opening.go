@@ -1,5 +1,7 @@
 package decode
 
+import "math"
+
 // stepOpening takes a segment during the handshake.
 func (t *Tracker) stepOpening(c *conn, s Side, seg *Segment) Place {
 	switch {
@@ -95,34 +97,37 @@ func (t *Tracker) openingSYNACK(c *conn, s Side, seg *Segment) Place {
 // even the SYN-ACK was: an originator sends nothing but SYN and RST before it got one (RFC 9293 §3.10.7.3).
 func (t *Tracker) openingACK(c *conn, s Side, seg *Segment) Place {
 	h, peer := &c.half[s], &c.half[1-s]
-	room := c.room(seg.Time)
-	if !h.ahead(seg.Seq, room) {
+	if s == Responder && !h.has(synAcked) {
+		return t.openingResponder(c, seg)
+	}
+	// Before the responder got the completing ACK it sends nothing more, and takes no more than the window of its SYN-ACK,
+	// which is not scaled (RFC 7323 §2.2). A FIN may come after data that a live source did not report.
+	window, sent := uint32(math.MaxUint16), peer.nxt.From(peer.una)
+	if h.has(numbered) {
+		window = max(window, h.nxt.From(h.una))
+	}
+	if seg.Has(FIN) && !c.has(everySegment) {
+		window = c.room(seg.Time)
+		sent = window
+	}
+	if !h.ahead(seg.Seq, window) {
+		c.note(s, seg, false)
 		return Place{Kind: PlaceIgnored}
 	}
-	if peer.has(issKnown) && !peer.ahead(seg.Ack, room) {
-		if !c.has(altKnown) || seg.Ack.From(c.altISS.Add(1)) > maxWindow {
+	if peer.has(issKnown) && !peer.ahead(seg.Ack, sent) {
+		if !c.has(altKnown) || seg.Ack.From(c.altISS.Add(1)) > sent {
+			c.note(s, seg, false)
 			return Place{Kind: PlaceIgnored}
 		}
 		peer.startAt(c.altISS, 0)
 	}
-	if s == Responder && !c.half[Originator].acksSYN(seg) && !h.has(synAcked) {
-		return Place{Kind: PlaceIgnored} // a challenge (RFC 5961 §4) to a SYN that met an older connection
-	}
 	t.see(c, s, seg)
 	peer.bits |= synAcked
-	if s == Responder && !h.has(synAcked) {
-		// Its SYN-ACK was lost to us, or it answers a SYN with a bare ACK. The originator's next segment tells.
-		h.sentTo(seg.Seq, room)
-		c.note(s, seg, false)
-		if c.phase == phaseSynSent {
-			t.becomeSynReceived(c, seg.Time)
-		}
-		return Place{Kind: PlaceACK}
-	}
-	exact := seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1)) && peer.has(issKnown)
+	first := seg.Seq == h.iss.Add(1) || !c.has(wentOn) && seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1))
+	exact := first && peer.has(issKnown)
 	t.becomeEstablished(c, s, seg.Time, exact)
 	p := t.stepOpen(c, s, seg)
-	if c.phase == phaseEstablished {
+	if c.phase == phaseEstablished && !c.has(everySegment) {
 		// It was awaited, so it says nothing about what else this source reports, nor how much will follow.
 		c.plain = 0
 		h.bits &^= sized
@@ -132,6 +137,37 @@ func (t *Tracker) openingACK(c *conn, s Side, seg *Segment) Place {
 		p = Place{Kind: PlaceCompletes}
 	}
 	return p
+}
+
+// openingResponder takes a segment of the responder without SYN and RST, before the originator acknowledged its SYN. It is no
+// answer to the SYN; but that it was sent may say that something was lost to us. The originator's next segment tells, unless
+// we never saw one.
+func (t *Tracker) openingResponder(c *conn, seg *Segment) Place {
+	h, peer := &c.half[Responder], &c.half[Originator]
+	room := c.room(seg.Time)
+	known := h.has(issKnown) && c.phase == phaseSynReceived // its SYN-ACK was seen
+	if !h.ahead(seg.Seq, room) || !peer.acksSYN(seg) && !(known && peer.ahead(seg.Ack, room)) {
+		c.note(Responder, seg, false)
+		return Place{Kind: PlaceIgnored} // as a challenge (RFC 5961 §4) to a SYN that met an older connection
+	}
+	// In SYN-RECEIVED a TCP sends no data, and takes none before it took an acknowledgment of its SYN (RFC 9293 §3.10.2,
+	// §3.10.7.4, fifth).
+	on := seg.Len() > 0 || known && seg.Seq != h.iss.Add(1) || !peer.acksSYN(seg)
+	if c.has(unseen) && on {
+		h.bits |= synAcked
+		t.becomeEstablished(c, Responder, seg.Time, false)
+		return t.stepOpen(c, Responder, seg)
+	}
+	t.see(c, Responder, seg)
+	peer.bits |= synAcked
+	c.set(wentOn, c.has(wentOn) || on)
+	peer.sentTo(seg.Ack, room)
+	h.sentTo(seg.Seq.Add(seg.Payload), room)
+	c.note(Responder, seg, false)
+	if c.phase == phaseSynSent {
+		t.becomeSynReceived(c, seg.Time)
+	}
+	return Place{Kind: PlaceACK}
 }
 
 // openingRST takes an RST before the handshake is complete. In SYN-SENT it must acknowledge the SYN, later its sequence

@@ -62,7 +62,7 @@ func (t *Tracker) reportConnection(c *conn, td Teardown, end int64) {
 		OriginatorKnown: c.has(sidesKnown), Unseen: c.has(unseen),
 		Closer: c.knownCloser(), FINsCrossed: c.has(finsCrossed),
 		Start: c.start, End: end,
-		History: t.historyString(c.history),
+		Completeness: c.completeness, History: t.historyString(c.history),
 	}
 	r.Originator, r.Responder = c.ends()
 	for s := range c.half {

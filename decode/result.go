@@ -122,7 +122,8 @@ type Connection struct {
 	Bytes      [2]uint32
 	BytesKnown [2]bool
 
-	History string // zeek's letters, upper case for the originator
+	Completeness Completeness // tshark's bits
+	History      string       // zeek's letters, upper case for the originator
 }
 
 // Duration returns how long the connection lasted.

@@ -10,17 +10,12 @@ type Direction uint8
 
 // Directions, as the interface sees them (IPFIX flowDirection, RFC 5102 §5.11.1).
 const (
-	Ingress Direction = iota // received by the interface
-	Egress                   // sent by the interface
-)
+	Ingress          Direction = iota // received by the interface
+	Egress                            // sent by the interface
+	DirectionUnknown                  // captures do not say
 
-// String returns the metric label of d.
-func (d Direction) String() string {
-	if d == Egress {
-		return "egress"
-	}
-	return "ingress"
-}
+	numDirections
+)
 
 // A Point is an observation point (RFC 5470 §2): one direction of one interface of one network namespace, or one
 // interface of a capture file. Points are immutable and shared: a renamed interface gets a new Point with the same ID.
@@ -29,7 +24,7 @@ type Point struct {
 	NetnsID   uint32    // identity of the namespace; connections are tracked apart for each
 	Netns     string    // name of the namespace, the metric label
 	Interface string    // name of the interface
-	Direction Direction // of every segment reported here; captures that do not know use Ingress
+	Direction Direction // of every segment reported here
 	Loopback  bool      // a loopback interface: both ends of every connection are in this namespace
 }
 

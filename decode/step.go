@@ -1,5 +1,7 @@
 package decode
 
+import "time"
+
 // Step takes the next segment and says what it meant. Segments of one connection come in the order in which their point
 // saw them; those of different connections need not.
 func (t *Tracker) Step(seg *Segment) Place {
@@ -28,8 +30,7 @@ func (t *Tracker) Step(seg *Segment) Place {
 	var p Place
 	switch {
 	case c.phase == phaseFinished:
-		c.netns.Late++
-		p.Kind = PlaceLate
+		p = t.stepFinished(c, seg)
 	case c.phase.opening():
 		p = t.stepOpening(c, side, seg)
 	default:
@@ -43,6 +44,19 @@ func (t *Tracker) Step(seg *Segment) Place {
 		p.Side = side
 	}
 	return p
+}
+
+// maxMemory is how long a finished connection is remembered at most after a late segment: 2 MSL (RFC 9293 §3.4.2).
+const maxMemory = int64(4 * time.Minute)
+
+// stepFinished takes a segment of a finished connection. If that may be sent again, the connection is remembered until that is
+// not to be expected any more (RFC 9293 §3.10.7.4: in TIME-WAIT a FIN restarts the clock; RFC 6298 §5.5).
+func (t *Tracker) stepFinished(c *conn, seg *Segment) Place {
+	c.netns.Late++
+	if gap := seg.Time - c.seen; gap > 0 && seg.Len() > 0 && !seg.Has(RST) {
+		c.deadline = max(c.deadline, seg.Time+min(max(int64(t.opts.Memory), 2*gap+int64(time.Second)), maxMemory))
+	}
+	return Place{Kind: PlaceLate}
 }
 
 // sendable reports whether TCP sends segments with such flags and reacts to them: with ACK, or to ask or to reset

@@ -1,7 +1,6 @@
 package decode
 
 import (
-	"bytes"
 	"encoding/hex"
 	"os"
 	"strconv"
@@ -53,69 +52,4 @@ func TestAppendTcpdumpRelative(t *testing.T) {
 			t.Errorf("%s\n got %s\nwant %s", test.name, got, test.want)
 		}
 	}
-}
-
-func TestOptions(t *testing.T) {
-	o := Options{2, 4, 5, 0xb4, 4, 2, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 1, 3, 3, 7, 34, 6, 1, 2, 3, 4, 0, 9, 9}
-	if v, ok := o.MSS(); v != 1460 || !ok {
-		t.Errorf("MSS: got %d, %t", v, ok)
-	}
-	if v, ok := o.WindowScale(); v != 7 || !ok {
-		t.Errorf("WindowScale: got %d, %t", v, ok)
-	}
-	if !o.SACKPermitted() {
-		t.Error("SACKPermitted: got false")
-	}
-	if v, e, ok := o.Timestamps(); v != 1 || e != 2 || !ok {
-		t.Errorf("Timestamps: got %d, %d, %t", v, e, ok)
-	}
-	if c, ok := o.FastOpen(); !bytes.Equal(c, []byte{1, 2, 3, 4}) || !ok {
-		t.Errorf("FastOpen: got %x, %t", c, ok)
-	}
-	if _, ok := (Options{254, 4, 0xf9, 0x89}).FastOpen(); !ok {
-		t.Error("FastOpen, experimental: got false")
-	}
-	var kinds []uint8
-	for kind := range o.All() {
-		kinds = append(kinds, kind)
-	}
-	if want := []uint8{2, 4, 8, 1, 3, 34, 0}; !bytes.Equal(kinds, want) {
-		t.Errorf("All: got %d, want %d", kinds, want)
-	}
-	for _, bad := range []Options{nil, {2}, {2, 0}, {2, 1, 0}, {2, 4, 1}, {3, 2}, {2, 3, 1}} {
-		if _, ok := bad.MSS(); ok {
-			t.Errorf("MSS of %x: got true", bad)
-		}
-	}
-	if n := testing.AllocsPerRun(10, func() {
-		for range o.All() {
-		}
-		o.MSS()
-		o.Timestamps()
-	}); n != 0 {
-		t.Errorf("allocations: got %v, want 0", n)
-	}
-}
-
-func FuzzOptions(f *testing.F) {
-	f.Add([]byte{2, 4, 5, 0xb4, 1, 3, 3, 7, 0})
-	f.Add([]byte{5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 30, 12, 0, 0x81, 1, 2, 3, 4, 5, 6, 7, 8, 34, 2})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		o := Options(b)
-		n := 0
-		for _, data := range o.All() {
-			n += 1 + len(data)
-		}
-		if n > len(b) {
-			t.Errorf("%d bytes of options in %d", n, len(b))
-		}
-		_ = o.String()
-		seg := Segment{Options: o}
-		seg.AppendTcpdump(nil, 1, 1)
-		o.MSS()
-		o.WindowScale()
-		o.SACKPermitted()
-		o.Timestamps()
-		o.FastOpen()
-	})
 }

@@ -19,6 +19,10 @@ type TrackerOptions struct {
 	OnHandshake  func(*Handshake)
 	OnConnection func(*Connection)
 
+	// EverySegment says that the source shows every segment that passes, as a capture does, and not control segments only.
+	// Then nothing is inferred from numbers that jump: the history has only what was seen.
+	EverySegment bool
+
 	// Patience is the least time without a retransmission after which a handshake counts as given up; after a gap g
 	// between two retransmissions it is 2g + 1 s, if that is more.
 	// 0 means 3 s.

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 //	10ms A>B S. seq 300 ack 101 len 0 via in
 //
-// with tcpdump's flag letters, or one of "advance", "loss", "detach". "via" says how the observation point saw it: lo (until
+// with tcpdump's flag letters, or one of "advance", "loss", "detach", "connections". "via" says how the observation point saw it: lo (until
 // another is given), in, out, through (out, but from another interface), local (in, for an address of the namespace). A
 // socket is a letter, A to F for IPv4 and X to Z for IPv6, and optionally a port, as in A:5. A line "options" sets options.
 // Output is a line for what each segment meant, with indented lines for what was reported, and the tallies.
@@ -88,6 +88,10 @@ func runTranscript(t *testing.T, input string) string {
 			tr.Loss(now)
 		case "detach":
 			tr.Detach(1)
+		case "connections":
+			for p := range tr.Connections() {
+				fmt.Fprintf(&out, "%-8s %s\n", at, formatPending(p))
+			}
 		default:
 			seg, v, err := parseSegment(now, f[1:], via)
 			fail(err)
@@ -105,6 +109,10 @@ func runTranscript(t *testing.T, input string) string {
 func parseOptions(opts *TrackerOptions, f []string) error {
 	for _, o := range f {
 		k, v, _ := strings.Cut(o, "=")
+		if k == "every" {
+			opts.EverySegment = true
+			continue
+		}
 		d, err := time.ParseDuration(v)
 		switch k {
 		case "capacity":
@@ -222,7 +230,28 @@ func formatConnection(c *Connection) string {
 	if c.FINsCrossed {
 		b.WriteString(", FINs crossed")
 	}
-	return b.String() + ", " + c.History
+	return b.String() + ", " + c.History + ", seen " + c.Completeness.String()
+}
+
+func formatPending(p *Pending) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "pending %s: %s, from %s to %s, %s to %s", p.State, p.Role, p.Originator, p.Responder,
+		time.Duration(p.Start), time.Duration(p.Seen))
+	if p.SYNs+p.SYNACKs > 0 {
+		fmt.Fprintf(&b, ", again %d SYN %d SYN-ACK", p.SYNs, p.SYNACKs)
+	}
+	for i, known := range p.BytesKnown {
+		if known {
+			fmt.Fprintf(&b, ", %s bytes %d", Side(i), p.Bytes[i])
+		}
+	}
+	if p.Unseen {
+		b.WriteString(", unseen")
+	}
+	if p.Closer != SideUnknown {
+		fmt.Fprintf(&b, ", closer %s", p.Closer)
+	}
+	return b.String() + ", " + p.History + ", seen " + p.Completeness.String()
 }
 
 func formatTallies(s Tallies) string {
