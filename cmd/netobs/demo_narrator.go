@@ -15,6 +15,7 @@ type narrator struct {
 	teach  bool  // explain the notation, too
 	start  int64 // of the first segment
 	half   [2]told
+	numbers
 }
 
 // told is what one side was told to have sent so far.
@@ -40,17 +41,6 @@ func endName(side decode.Side) string {
 		return "server"
 	}
 	return "client"
-}
-
-// bases returns what tcpdump subtracts from the numbers of seg: nothing during the handshake, then each side's first
-// number. Like tcpdump it leaves segments without ACK alone.
-func (n *narrator) bases(seg *decode.Segment) (seq, ack decode.Seq) {
-	side := n.sender(seg)
-	mine, peer := &n.half[side], &n.half[1-side]
-	if seg.Has(decode.SYN) || !seg.Has(decode.ACK) || !mine.started || !peer.started {
-		return 0, 0
-	}
-	return mine.iss, peer.iss
 }
 
 // explain returns a label, its colour if any, and what the next segment means.

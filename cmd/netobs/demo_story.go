@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"netobs/decode"
@@ -85,10 +84,8 @@ func (s *story) conversation(r *recording, n *narrator) {
 
 // segment prints what tcpdump would, folded before the options if it is long.
 func (s *story) segment(n *narrator, seg *decode.Segment) {
-	line := fmt.Appendf(nil, "%s %s IP %s.%d > %s.%d: ", time.Unix(0, seg.Time).Format(clockFormat), seg.Point.Interface,
-		seg.Src.Addr(), seg.Src.Port(), seg.Dst.Addr(), seg.Dst.Port())
-	seqBase, ackBase := n.bases(seg)
-	line = seg.AppendTcpdump(line, seqBase, ackBase)
+	seqBase, ackBase := n.bases(seg, n.sender(seg))
+	line := appendSegment(nil, seg, [2]string{seg.Point.Interface}, seqBase, ackBase)
 	const fold = " options ["
 	head, tail, ok := bytes.Cut(line, []byte(fold))
 	if len(line) <= storyWidth || !ok {

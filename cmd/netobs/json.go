@@ -21,8 +21,9 @@ type jsonLeg struct {
 type jsonHandshake struct {
 	Type          string         `json:"type"` // "handshake"
 	Time          time.Time      `json:"time"` // of the outcome
-	Netns         string         `json:"netns"`
-	Interface     string         `json:"interface"`
+	Netns         string         `json:"netns,omitempty"`
+	File          string         `json:"file,omitempty"` // of captures
+	Interface     string         `json:"interface,omitempty"`
 	Originator    netip.AddrPort `json:"originator"`
 	Responder     netip.AddrPort `json:"responder"`
 	Role          string         `json:"role"`
@@ -38,8 +39,9 @@ type jsonHandshake struct {
 type jsonConnection struct {
 	Type            string         `json:"type"` // "connection"
 	Time            time.Time      `json:"time"` // of the end
-	Netns           string         `json:"netns"`
-	Interface       string         `json:"interface"`
+	Netns           string         `json:"netns,omitempty"`
+	File            string         `json:"file,omitempty"`
+	Interface       string         `json:"interface,omitempty"`
 	Originator      netip.AddrPort `json:"originator"`
 	Responder       netip.AddrPort `json:"responder"`
 	OriginatorKnown bool           `json:"originator_known"`
@@ -59,18 +61,22 @@ type jsonConnection struct {
 type jsonLines struct {
 	w   *bufio.Writer // remembers its first error, for flush
 	enc *json.Encoder
+
+	files bool // points are in files, not in namespaces
 }
 
 func newJSON(w io.Writer) *jsonLines {
 	buf := newBuffer(w)
-	return &jsonLines{buf, json.NewEncoder(buf)}
+	return &jsonLines{w: buf, enc: json.NewEncoder(buf)}
 }
 
 func (j *jsonLines) handshake(h *decode.Handshake) {
+	netns, file := j.place(h.Point)
 	j.enc.Encode(jsonHandshake{
 		Type:          "handshake",
 		Time:          utc(h.End),
-		Netns:         h.Point.Netns,
+		Netns:         netns,
+		File:          file,
 		Interface:     h.Point.Interface,
 		Originator:    h.Originator,
 		Responder:     h.Responder,
@@ -86,10 +92,12 @@ func (j *jsonLines) handshake(h *decode.Handshake) {
 }
 
 func (j *jsonLines) connection(c *decode.Connection) {
+	netns, file := j.place(c.Point)
 	line := jsonConnection{
 		Type:            "connection",
 		Time:            utc(c.End),
-		Netns:           c.Point.Netns,
+		Netns:           netns,
+		File:            file,
 		Interface:       c.Point.Interface,
 		Originator:      c.Originator,
 		Responder:       c.Responder,
@@ -110,6 +118,14 @@ func (j *jsonLines) connection(c *decode.Connection) {
 		line.ResponderBytes = &c.Bytes[decode.Responder]
 	}
 	j.enc.Encode(line)
+}
+
+// place returns the name of p's namespace, or file.
+func (j *jsonLines) place(p *decode.Point) (netns, file string) {
+	if j.files {
+		return "", p.Netns
+	}
+	return p.Netns, ""
 }
 
 func (j *jsonLines) flush() error { return j.w.Flush() }

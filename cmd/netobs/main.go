@@ -39,7 +39,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Short: "Watch TCP connections being born and dying, in every network namespace",
 		Example: `  netobs demo                    the whole story of one connection, on any Linux machine
   netobs attach --netns test     watch one network namespace
-  netobs attach --netns host     watch the host's own`,
+  netobs attach --netns host     watch the host's own
+  netobs read lo.pcap            the same of a capture file`,
 		Args:          noArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -51,11 +52,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newAttach(stdout, stderr), newDemo(stdout, stderr), newVersion(stdout))
+	root.AddCommand(newAttach(stdout, stderr), newDemo(stdout, stderr), newRead(stdout, stderr), newVersion(stdout))
 
 	err := root.ExecuteContext(ctx)
 	if err == nil {
 		return 0
+	}
+	if errors.Is(err, errReported) {
+		return exitFailed
 	}
 	// Joined errors are on lines of their own.
 	fmt.Fprintf(stderr, "netobs: %s\n", strings.ReplaceAll(explain(err), "\n", "; "))

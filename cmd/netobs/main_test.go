@@ -35,7 +35,7 @@ func runHere(t *testing.T, args ...string) (code int, stdout, stderr string) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"attach", "--help"}, {"demo", "--help"}} {
+	for _, args := range [][]string{{"--help"}, {"attach", "--help"}, {"demo", "--help"}, {"read", "--help"}} {
 		name := strings.TrimSuffix(strings.Join(append([]string{"help"}, args[:len(args)-1]...), "-"), "-")
 		t.Run(name, func(t *testing.T) {
 			code, stdout, stderr := runHere(t, args...)

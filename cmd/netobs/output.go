@@ -39,8 +39,13 @@ func (discard) flush() error                  { return nil }
 
 // isTerminal reports whether w is a terminal that may be coloured (https://no-color.org).
 func isTerminal(w io.Writer) bool {
+	return os.Getenv("NO_COLOR") == "" && os.Getenv("TERM") != "dumb" && isTTY(w)
+}
+
+// isTTY reports whether w is a terminal.
+func isTTY(w any) bool {
 	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if !ok {
 		return false
 	}
 	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)

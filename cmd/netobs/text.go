@@ -23,7 +23,7 @@ const (
 const clockFormat = "15:04:05.000000"
 
 // text prints one line for each handshake and each end of a connection. Columns grow with what they hold, so that lines
-// below each other stay aligned.
+// below each other stay aligned. One of width 0 is left out while nothing is known for it.
 type text struct {
 	w      *bufio.Writer
 	colour bool
@@ -37,9 +37,14 @@ func newText(w io.Writer, colour bool) *text {
 // prefix prints what all lines begin with.
 func (t *text) prefix(at int64, p *decode.Point, originator, responder netip.AddrPort, role decode.Role) {
 	columns := [4]string{p.Netns, p.Interface, originator.String() + " > " + responder.String(), role.String()}
+	if role == decode.RoleUnknown && t.width[3] == 0 {
+		columns[3] = ""
+	}
 	fmt.Fprint(t.w, t.painted(dim, time.Unix(0, at).Format(clockFormat)))
 	for i, c := range columns {
-		t.width[i] = max(t.width[i], len(c))
+		if t.width[i] = max(t.width[i], len(c)); t.width[i] == 0 {
+			continue
+		}
 		fmt.Fprintf(t.w, "  %-*s", t.width[i], c)
 	}
 }
