@@ -60,7 +60,10 @@ static __always_inline _Bool front_packet(struct __sk_buff *skb)
 		struct ipv6hdr *ip = l3;
 		struct tcphdr *tcp = (void *)(ip + 1);
 
-		if (unlikely(ip->nexthdr != IPPROTO_TCP || (void *)(tcp + 1) > end))
+		/* UDP is most of what is no TCP; others may be extension headers. */
+		if (unlikely(ip->nexthdr != IPPROTO_TCP))
+			return ip->nexthdr == IPPROTO_UDP;
+		if (unlikely((void *)(tcp + 1) > end))
 			return 0;
 		return front_tcp(skb, c, ip, tcp, bpf_ntohs(ip->payload_len), 1);
 	}
