@@ -60,15 +60,21 @@ func (h *half) acksSYN(seg *Segment) bool {
 
 func (t *Tracker) openingSYNACK(c *conn, s Side, seg *Segment) Place {
 	h, peer := &c.half[s], &c.half[1-s]
-	if !peer.acksSYN(seg) || s == Originator && !h.has(issKnown) {
-		return Place{Kind: PlaceIgnored} // answers another SYN (RFC 9293 §3.5, figure 8)
+	if !peer.acksSYN(seg) || s == Originator && !(h.has(issKnown) && seg.Seq == h.iss) {
+		return Place{Kind: PlaceIgnored} // answers another SYN (RFC 9293 §3.5, figure 8), or is not the originator's
 	}
 	again := peer.has(synAcked)
+	if s == Responder {
+		again = c.has(answered) // other segments of its may have overtaken the SYN-ACK
+	}
 	peer.bits |= synAcked
 	t.see(c, s, seg)
 	switch {
 	case !h.has(issKnown):
-		h.startAt(seg.Seq, seg.Payload)
+		nxt, ok := h.nxt, h.has(numbered)
+		if h.startAt(seg.Seq, seg.Payload); ok {
+			h.sentTo(nxt, maxWindow)
+		}
 	case seg.Seq != h.iss: // two answers, as from a restarted server: the originator chooses
 		c.altISS = seg.Seq
 		c.bits |= altKnown
@@ -87,6 +93,9 @@ func (t *Tracker) openingSYNACK(c *conn, s Side, seg *Segment) Place {
 	case again:
 		c.synACKs = increase(c.synACKs)
 		t.waitForAnswer(c, seg.Time, seg.Time-c.repeat)
+		c.repeat = seg.Time
+	default:
+		t.waitForAnswer(c, seg.Time, 0)
 		c.repeat = seg.Time
 	}
 	return Place{Kind: PlaceSYNACK, Again: again}
@@ -126,6 +135,9 @@ func (t *Tracker) openingACK(c *conn, s Side, seg *Segment) Place {
 	first := seg.Seq == h.iss.Add(1) || !c.has(wentOn) && seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1))
 	exact := first && peer.has(issKnown)
 	t.becomeEstablished(c, s, seg.Time, exact)
+	if peer.has(finSent) {
+		t.becomeHalfClosed(c)
+	}
 	p := t.stepOpen(c, s, seg)
 	if c.phase == phaseEstablished && !c.has(everySegment) {
 		// It was awaited, so it says nothing about what else this source reports, nor how much will follow.
@@ -163,6 +175,11 @@ func (t *Tracker) openingResponder(c *conn, seg *Segment) Place {
 	c.set(wentOn, c.has(wentOn) || on)
 	peer.sentTo(seg.Ack, room)
 	h.sentTo(seg.Seq.Add(seg.Payload), room)
+	if seg.Has(FIN) && !h.has(finSent) { // it takes effect when the handshake is over
+		h.sendFIN(seg.Seq.Add(seg.Payload))
+		c.closer = Responder
+		c.bits |= closerSeen
+	}
 	c.note(Responder, seg, false)
 	if c.phase == phaseSynSent {
 		t.becomeSynReceived(c, seg.Time)
