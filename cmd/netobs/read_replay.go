@@ -62,7 +62,8 @@ func (r *replay) join(begin int64) {
 	}
 	r.last = math.MinInt64
 	r.tracker = decode.NewTracker(decode.TrackerOptions{
-		Capacity: replayCapacity,
+		EverySegment: true,
+		Capacity:     replayCapacity,
 		OnHandshake: func(h *decode.Handshake) {
 			r.totals.handshake(h)
 			r.out.handshake(h)
