@@ -2,6 +2,8 @@
 
 CLANG_FORMAT ?= clang-format-19
 C_FILES := bpf/netobs.bpf.c $(wildcard bpf/headers/*.h)
+# Captures with the verdicts of other tools, if there are any.
+CORPUS := $(or $(NETOBS_CORPUS),../shared/corpus)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
 .PHONY: build generate test bench lint demo clean
@@ -16,11 +18,12 @@ generate:
 # All tests. As root nothing is skipped; set NETOBS_TEST_PRIVILEGED=1 to make a skip a failure.
 test:
 	go test -timeout 20m ./...
+	@test -d "$(CORPUS)" || echo "NOTE: no captures at $(CORPUS): the decoder was not held against other tools' verdicts"
 
 # One table each: what a segment costs in the kernel, and in the tracker.
 bench:
 	go test -run '^$$' -bench . -benchtime 1x ./bpf
-	go test -run '^$$' -bench . -benchmem ./decode ./metrics
+	go test -run '^$$' -bench . -benchmem ./decode/... ./metrics
 
 lint:
 	test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
