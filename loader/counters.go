@@ -83,15 +83,14 @@ func (l *Loader) counted(p *point) (bpf.PointCounters, error) {
 
 // fold moves what a point has counted to the totals. The caller holds l.mu.
 func (l *Loader) fold(p *point) error {
-	now, err := l.progs.Counters(p.slot)
+	c, err := l.counted(p)
 	if err != nil {
 		return err
 	}
-	sum, counted := l.totals[p.labels], now
-	counted.Sub(&p.base)
-	sum.Add(&counted)
+	sum := l.totals[p.labels]
+	sum.Add(&c)
 	l.totals[p.labels] = sum
-	p.base = now
+	p.base.Add(&c)
 	return nil
 }
 
@@ -148,7 +147,10 @@ func (l *Loader) setLabel(i *iface, label string) {
 	}
 	i.label = label
 	for _, p := range i.points {
-		l.fold(p)
+		if err := l.fold(p); err != nil {
+			l.log.Error("cannot count under a new label", "label", label, "was", p.labels.iface, "err", err)
+			continue
+		}
 		p.labels.iface = label
 	}
 }

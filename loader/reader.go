@@ -184,14 +184,10 @@ func (l *Loader) isLocal(netnsID uint32, addr netip.Addr) bool {
 	if addr.IsLoopback() {
 		return true
 	}
-	for _, ns := range l.namespaces {
-		if ns.id != netnsID {
-			continue
-		}
-		for index := range ns.links {
-			if ns.local[localAddr{index, addr}] {
-				return true
-			}
+	ns := l.namespaces[netnsID-1] // ids count from 1, in order
+	for index := range ns.links {
+		if ns.local[localAddr{index, addr}] {
+			return true
 		}
 	}
 	return false

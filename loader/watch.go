@@ -104,6 +104,7 @@ func (l *Loader) handle(ctx context.Context, ev linkEvent) {
 			l.removeLink(ns, ev.link.Attrs().Index)
 		case ev.link != nil:
 			if err := l.attachWanted(ns, l.updateLink(ns, ev.link)); err != nil {
+				l.countError(ns, "attach")
 				l.log.Error("cannot watch any more", "netns", ns.Name, "err", err)
 			}
 		case ev.addr.IsValid():

@@ -59,18 +59,7 @@ func TestBadInput(t *testing.T) {
 		{"no port", []string{"attach", "--netns", ns.Name, "--listen", "127.0.0.1:99999"}, 2, []string{"99999", "127.0.0.1:9811"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			code, stdout, stderr := runHere(t, tc.args...)
-			if code != tc.code || stdout != "" {
-				t.Errorf("code %d, stdout %q, want %d and nothing", code, stdout, tc.code)
-			}
-			for _, want := range tc.want {
-				if !strings.Contains(stderr, want) {
-					t.Errorf("stderr %q lacks %q", stderr, want)
-				}
-			}
-			if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "netobs: ") {
-				t.Errorf("stderr is not one line of netobs: %q", stderr)
-			}
+			checkRefused(t, tc.code, tc.want, tc.args...)
 		})
 	}
 	if got := ns.Attached("lo"); got != 0 {

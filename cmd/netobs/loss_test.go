@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -101,8 +102,8 @@ func TestBlockedOutput(t *testing.T) {
 		t.Fatal(err)
 	}
 	cancel()
-	if got := <-code; got != 1 {
-		t.Errorf("code %d, want 1; stderr: %s", got, stderr.String())
+	if got := <-code; got != 1 || !strings.Contains(stderr.String(), "does not take it") {
+		t.Errorf("code %d, want 1 and the cause; stderr: %s", got, stderr.String())
 	}
 	if got := ns.Attached("lo"); got != 0 {
 		t.Errorf("%d programs left", got)

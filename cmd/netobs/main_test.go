@@ -34,6 +34,24 @@ func runHere(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	return code, out.String(), err.String()
 }
 
+// checkRefused runs netobs on a mistake: it must give its exit code, one line on stderr with all parts of want, and nothing
+// on stdout.
+func checkRefused(t *testing.T, want int, parts []string, args ...string) {
+	t.Helper()
+	code, stdout, stderr := runHere(t, args...)
+	if code != want || stdout != "" {
+		t.Errorf("code %d, stdout %q, want %d and nothing", code, stdout, want)
+	}
+	for _, part := range parts {
+		if !strings.Contains(stderr, part) {
+			t.Errorf("stderr %q lacks %q", stderr, part)
+		}
+	}
+	if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "netobs: ") {
+		t.Errorf("stderr is not one line of netobs: %q", stderr)
+	}
+}
+
 func TestHelp(t *testing.T) {
 	for _, args := range [][]string{{"--help"}, {"attach", "--help"}, {"demo", "--help"}, {"read", "--help"}} {
 		name := strings.TrimSuffix(strings.Join(append([]string{"help"}, args[:len(args)-1]...), "-"), "-")

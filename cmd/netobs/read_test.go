@@ -141,18 +141,7 @@ func TestReadBadInput(t *testing.T) {
 		{"link type", []string{"dlt"}, 1, []string{"dlt: unsupported link type", "200", "1 packet"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			code, stdout, stderr := runHere(t, append([]string{"read", "--output", "none"}, tc.args...)...)
-			if code != tc.code || stdout != "" {
-				t.Errorf("code %d, stdout %q, want %d and nothing", code, stdout, tc.code)
-			}
-			for _, want := range tc.want {
-				if !strings.Contains(stderr, want) {
-					t.Errorf("stderr %q lacks %q", stderr, want)
-				}
-			}
-			if strings.Count(stderr, "\n") != 1 || !strings.HasPrefix(stderr, "netobs: ") {
-				t.Errorf("stderr is not one line of netobs: %q", stderr)
-			}
+			checkRefused(t, tc.code, tc.want, append([]string{"read", "--output", "none"}, tc.args...)...)
 		})
 	}
 	t.Run("unreadable", func(t *testing.T) {
