@@ -20,10 +20,12 @@ test:
 	go test -timeout 20m ./...
 	@test -d "$(CORPUS)" || echo "NOTE: no captures at $(CORPUS): the decoder was not held against other tools' verdicts"
 
-# One table each: what a segment costs in the kernel, and in the tracker.
+# One table each: what a segment costs in the kernel, and in the tracker; what a capture costs, beside other tools. The capture
+# has 100 MB, or NETOBS_BENCH_CAPTURE_BYTES.
 bench:
 	go test -run '^$$' -bench . -benchtime 1x ./bpf
 	go test -run '^$$' -bench . -benchmem ./decode/... ./metrics
+	go test -run '^$$' -bench Read -benchtime 1x ./cmd/netobs
 
 lint:
 	test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -19,6 +20,13 @@ const asNetobs = "NETOBS_TEST_AS_NETOBS"
 func TestMain(m *testing.M) {
 	if os.Getenv(asNetobs) == "1" {
 		main()
+	}
+	if os.Getenv(asTraffic) == "1" {
+		if err := makeTraffic(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
 	}
 	time.Local = time.UTC // golden files show times of day
 	os.Exit(m.Run())

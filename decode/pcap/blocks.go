@@ -11,7 +11,7 @@ import (
 // as it comes, does not say which block was wrong, and keeps names and secrets in memory.
 type blocks struct {
 	r      *bufio.Reader
-	order  binary.ByteOrder
+	order  order // of the current section
 	start  int64 // where the current block begins
 	next   int64 // where the one behind it does
 	at     int64 // how far r was read
@@ -83,14 +83,14 @@ func (b *blocks) head() (needed bool, length int, err error) {
 	if binary.BigEndian.Uint32(head) == blockSection {
 		switch binary.BigEndian.Uint32(head[8:]) {
 		case 0x1a2b3c4d:
-			b.order = binary.BigEndian
+			b.order.big = true
 		case 0x4d3c2b1a:
-			b.order = binary.LittleEndian
+			b.order.big = false
 		default:
 			return false, 0, fmt.Errorf("section header with byte-order magic %x", head[8:12])
 		}
 	}
-	typ, size := b.order.Uint32(head), b.order.Uint32(head[4:])
+	typ, size := b.order.u32(head), b.order.u32(head[4:])
 	if size < 12 || size%4 != 0 || size > maxBlock {
 		return false, 0, fmt.Errorf("block of type %#x with a length of %d", typ, size)
 	}

@@ -47,13 +47,15 @@ func (p *Reader) endNg(offset int64, err error) error {
 }
 
 // iface returns an interface of the current section.
-func (p *Reader) iface(i int) (iface, error) {
+func (p *Reader) iface(i int) (*iface, error) {
 	for p.ng != nil && len(p.ifaces) <= i {
 		ng, err := p.ng.Interface(len(p.ifaces))
 		if err != nil {
-			return iface{}, err
+			return nil, err
 		}
-		p.ifaces = append(p.ifaces, iface{link: decode.LinkType(ng.LinkType), point: p.newPoint(ng.Name)})
+		on := iface{link: decode.LinkType(ng.LinkType), point: p.newPoint(ng.Name)}
+		on.setTick(&ng)
+		p.ifaces = append(p.ifaces, on)
 	}
-	return p.ifaces[i], nil
+	return &p.ifaces[i], nil
 }

@@ -19,6 +19,8 @@ import (
 type Options struct {
 	// Decap looks for TCP in tunnels: IP in IP, GRE, VXLAN, Geneve, GTP-U. Without it they are not TCP.
 	Decap bool
+
+	careful bool // leave every packet to pcapgo: for tests
 }
 
 // A Reader reads the TCP segments of one capture. It needs no Close; the file is the caller's.
@@ -29,6 +31,9 @@ type Reader struct {
 	content *counter      // file, or what gzip makes of it
 	buf     *bufio.Reader // of content
 	packets packets
+
+	order    order  // of a pcap file
+	fraction uint32 // of a pcap file: nanoseconds in its smallest unit of time
 
 	blocks *blocks          // nil: a pcap file
 	ng     *pcapgo.NgReader // of blocks
@@ -50,6 +55,9 @@ type packets interface {
 type iface struct {
 	link  decode.LinkType
 	point *decode.Point
+
+	// For plainBlock: nanoseconds of a tick, and the most ticks that it understands.
+	tick, mostTicks uint64
 }
 
 // bufferSize is how much is read at once. With less than 4096 pcapgo would put a buffer of its own on top.
@@ -87,7 +95,7 @@ func (p *Reader) open() error {
 	case blockSection:
 		return p.openNg()
 	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1: // microseconds and nanoseconds, each in both byte orders
-		return p.openPcap()
+		return p.openPcap(magic)
 	}
 	return fmt.Errorf("%w: it begins with %08x", ErrNotCapture, magic)
 }
@@ -106,14 +114,18 @@ func (p *Reader) magic() (uint32, error) {
 	return binary.BigEndian.Uint32(magic), nil
 }
 
-// openPcap begins to read a pcap file.
-func (p *Reader) openPcap() error {
+// openPcap begins to read a pcap file with these first bytes.
+func (p *Reader) openPcap(magic uint32) error {
 	r, err := pcapgo.NewReader(p.buf)
 	if err != nil {
 		return whole(err)
 	}
 	// Many writers do not keep the length they declare.
 	r.SetSnaplen(maxBlock)
+	p.order.big, p.fraction = magic == 0xa1b2c3d4 || magic == 0xa1b23c4d, 1000
+	if magic == 0xa1b23c4d || magic == 0x4d3cb2a1 {
+		p.fraction = 1
+	}
 	p.packets = r
 	p.ifaces = []iface{{link: decode.LinkType(r.LinkType()), point: p.newPoint("")}}
 	return nil
@@ -129,31 +141,40 @@ func (p *Reader) newPoint(name string) *decode.Point {
 // damaged an [*Error]; the same again if called again. seg.Options are valid until the next call, seg.Point for ever.
 func (p *Reader) Next(seg *decode.Segment) error {
 	for p.err == nil {
-		start := p.position()
-		frame, ci, err := p.packets.ZeroCopyReadPacketData()
-		if err != nil && p.blocks == nil && ci.CaptureLength > ci.Length && ci.CaptureLength <= maxBlock {
-			frame, err = p.longer(ci.CaptureLength)
-		}
-		if err != nil {
-			p.err = p.end(start, err)
-			break
-		}
-		on, err := p.iface(ci.InterfaceIndex)
-		if err != nil {
-			p.err = p.fail(start, err)
-			break
-		}
-		if !ci.Timestamp.IsZero() { // a Simple Packet Block has no time
-			p.now = ci.Timestamp.UnixNano()
+		c, ok := p.plain()
+		if !ok {
+			if c, p.err = p.unusual(); p.err != nil {
+				break
+			}
 		}
 		p.stats.Packets++
-		p.stats.Bytes += int64(max(ci.Length, len(frame)))
-		*seg = decode.Segment{Time: p.now, Point: on.point}
-		if p.parse(on.link, frame, ci.Length, seg) {
+		p.stats.Bytes += int64(max(c.length, len(c.frame)))
+		*seg = decode.Segment{Time: p.now, Point: c.iface.point}
+		if p.parse(c.iface.link, c.frame, c.length, seg) {
 			return nil
 		}
 	}
 	return p.err
+}
+
+// unusual reads the next packet by pcapgo.
+func (p *Reader) unusual() (captured, error) {
+	start := p.position()
+	frame, ci, err := p.packets.ZeroCopyReadPacketData()
+	if err != nil && p.blocks == nil && ci.CaptureLength > ci.Length && ci.CaptureLength <= maxBlock {
+		frame, err = p.longer(ci.CaptureLength)
+	}
+	if err != nil {
+		return captured{}, p.end(start, err)
+	}
+	on, err := p.iface(ci.InterfaceIndex)
+	if err != nil {
+		return captured{}, p.fail(start, err)
+	}
+	if !ci.Timestamp.IsZero() { // a Simple Packet Block has no time
+		p.now = ci.Timestamp.UnixNano()
+	}
+	return captured{frame, ci.Length, on}, nil
 }
 
 // longer reads the data of a pcap record that says it captured more than there was. pcapgo refuses it after its header; other
@@ -206,14 +227,19 @@ func (p *Reader) parse(link decode.LinkType, frame []byte, wireLen int, seg *dec
 // Offset returns how many bytes of the file were read: at most a buffer more than were used.
 func (p *Reader) Offset() int64 { return p.file.n }
 
-// A counter counts the bytes read through it.
+// A counter counts the bytes read through it. It keeps its first error: a bufio.Reader tells one only once, also to those who
+// only look.
 type counter struct {
-	r io.Reader
-	n int64
+	r   io.Reader
+	n   int64
+	err error
 }
 
-func (c *counter) Read(b []byte) (int, error) {
-	n, err := c.r.Read(b)
+func (c *counter) Read(b []byte) (n int, err error) {
+	if c.err != nil {
+		return 0, c.err
+	}
+	n, c.err = c.r.Read(b)
 	c.n += int64(n)
-	return n, err
+	return n, c.err
 }
