@@ -29,19 +29,21 @@ func (t *Tracker) enter(c *conn, p phase) {
 			t.table.push(l, c)
 		}
 	}
-	if p.open() && !c.phase.open() {
-		t.idle.set(c.slot, c.seen)
+	if was, is := c.phase.opening(), p.opening(); is && !was {
+		c.attempt = t.table.attempts.take()
+	} else if was && !is {
+		t.table.attempts.give(c.attempt)
 	}
 	if s, ok := c.phase.state(); ok {
-		c.netns.Open[c.role][s]--
+		t.tally(c).Open[c.role][s]--
 	}
 	c.phase = p
 	if s, ok := p.state(); ok {
-		c.netns.Open[c.role][s]++
+		t.tally(c).Open[c.role][s]++
 	}
 }
 
-// listOf returns the queue for eviction of a phase, nil if it has none: open connections wait in Tracker.idle.
+// listOf returns the queue for eviction of a phase, nil if it has none: open connections have Tracker.idle.
 func (t *Tracker) listOf(p phase) *list {
 	switch {
 	case p == phaseFinished:
@@ -58,8 +60,8 @@ func (t *Tracker) see(c *conn, s Side, seg *Segment) {
 		h.way = wayOf(seg)
 		c.bits |= loopbackBit(seg)
 		if r := c.judgeRole(); r != c.role && c.phase.opening() {
-			c.netns.Open[c.role][StateHandshake]--
-			c.netns.Open[r][StateHandshake]++
+			t.tally(c).Open[c.role][StateHandshake]--
+			t.tally(c).Open[r][StateHandshake]++
 			c.role = r
 		}
 	}
@@ -73,10 +75,9 @@ func loopbackBit(seg *Segment) connBits {
 }
 
 // create makes a connection from its first segment, which s sent. The caller must make it become something.
-func (t *Tracker) create(k *key, high bool, s Side, seg *Segment) *conn {
+func (t *Tracker) create(k *key, hash uint32, high bool, s Side, seg *Segment) *conn {
 	t.makeRoom(seg.Time)
-	c := t.table.insert(k)
-	c.point, c.netns = seg.Point, t.tallyOf(seg.Point)
+	c := t.table.insert(k, hash, t.table.points.number(seg.Point, t.tallyOf))
 	c.start, c.seen = seg.Time, seg.Time
 	c.set(fromHigh, high == (s == Originator))
 	c.set(toLocal, seg.ToLocal)
@@ -90,8 +91,9 @@ func (t *Tracker) becomeSynSent(c *conn, seg *Segment) {
 	t.see(c, Originator, seg)
 	c.role = c.judgeRole()
 	c.half[Originator].startAt(seg.Seq, seg.Payload)
-	c.syn, c.repeat = seg.Time, seg.Time
 	t.enter(c, phaseSynSent)
+	a := t.attempt(c)
+	a.syn, a.repeat = seg.Time, seg.Time
 	t.waitForAnswer(c, seg.Time, 0)
 }
 
@@ -100,8 +102,8 @@ func (t *Tracker) becomeSynReceived(c *conn, now int64) {
 	if c.phase == phaseFree {
 		c.role = c.judgeRole()
 	}
-	c.repeat = now
 	t.enter(c, phaseSynReceived)
+	t.attempt(c).repeat = now
 	t.waitForAnswer(c, now, 0)
 }
 
@@ -112,7 +114,7 @@ func (t *Tracker) becomeEstablished(c *conn, s Side, now int64, exact bool) {
 		c.role = c.judgeRole()
 	}
 	if c.has(unseen) {
-		c.netns.Unseen[c.role]++
+		t.tally(c).Unseen[c.role]++
 	} else {
 		t.reportHandshake(c, OutcomeCompleted, now, s, exact)
 	}
@@ -135,7 +137,7 @@ func (t *Tracker) endHandshake(c *conn, o Outcome, at int64) {
 // endConnection reports the end of a connection.
 func (t *Tracker) endConnection(c *conn, td Teardown, at int64) {
 	if c.phase.opening() { // began with a SYN-ACK, and got no further
-		c.netns.Unseen[c.role]++
+		t.tally(c).Unseen[c.role]++
 	}
 	t.reportConnection(c, td, at)
 	t.becomeFinished(c, at)

@@ -45,8 +45,9 @@ type half struct {
 	nxt Seq // next number the sender would use, as far as we know. Valid iff has(numbered).
 	fin Seq // number of the FIN. Valid iff has(finSent).
 
-	bits halfBits
-	way  way
+	again uint16 // retransmissions in the handshake: SYNs of the originator, SYN-ACKs of the responder
+	bits  halfBits
+	way   way
 }
 
 type halfBits uint8
@@ -152,34 +153,31 @@ func (h *half) bytes() (n uint32, ok bool) {
 	return end.From(h.iss.Add(1)), true
 }
 
-// conn is one connection, or the memory of one. Times are nanoseconds since the Unix epoch.
+// conn is one connection, or the memory of one: two cache lines, without pointers. Times are nanoseconds since the Unix epoch.
 type conn struct {
-	// What every segment needs comes first: a cache line each.
-	key           key
-	chain, slot   uint32 // see table
-	syns, synACKs uint16 // retransmissions
-	bits          connBits
-	plain         uint8 // segments seen that only a full view has, up to fullView
-	phase         phase
-	role          Role
-	closer        Side // valid iff has(closerSeen)
-	completeness  Completeness
+	low, high         uint32 // IPv4 addresses of the key. Valid iff not has(wideKey).
+	lowPort, highPort uint16
+	point             uint32 // where it was first seen, by table.points
 
-	half     [2]half // by Side; the sender of the first segment is Originator until somebody tells
-	seen     int64   // last segment that was accepted
-	deadline int64   // when silence ends the phase; 0 never
+	bits         connBits
+	phase        phase
+	role         Role
+	closer       Side // valid iff has(closerSeen)
+	completeness Completeness
+	plain        uint8 // segments seen that only a full view has, up to fullView
+	run          uint8 // where its alarm is, see timers
+
+	half [2]half // by Side; the sender of the first segment is Originator until somebody tells
+
+	seen     int64 // last segment that was accepted
+	deadline int64 // when silence ends the phase; 0 never
+	start    int64 // first segment
 	history  history
-
-	point *Point      // where it was first seen
-	netns *NetnsTally // of its namespace
-
-	start  int64 // first segment
-	syn    int64 // last SYN before the answer. Valid iff the SYN was seen.
-	answer int64 // first SYN-ACK. Valid iff has(answered).
-	repeat int64 // last transmission that the handshake's clock runs on
-	altISS Seq   // another ISS of the responder, from a second, different SYN-ACK. Valid iff has(altKnown).
+	alarm    alarm
 
 	prev, next uint32 // see list
+	attempt    uint32 // by table.attempts. Valid iff phase.opening().
+	slot       uint32 // its own
 }
 
 type connBits uint16
@@ -198,6 +196,7 @@ const (
 	closerSeen                        // closer holds
 	everySegment                      // see TrackerOptions.EverySegment
 	wentOn                            // the responder went on, so the completing ACK was lost to us, or is late
+	wideKey                           // the addresses are in table.wide
 )
 
 func (c *conn) has(b connBits) bool { return c.bits&b == b }

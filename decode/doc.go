@@ -121,7 +121,7 @@
 //
 // # Memory
 //
-// At most [TrackerOptions].Capacity connections are kept, about 200 bytes each. When that is reached, a new one displaces the
+// At most [TrackerOptions].Capacity connections are kept, under 200 bytes each. When that is reached, a new one displaces the
 // remembered connection that finished first; if there is none, the oldest handshake; only then the open connection that was
 // silent for longest. So a flood of SYNs costs open connections nothing. In each namespace, and for each role, at any moment
 //

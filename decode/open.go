@@ -61,7 +61,7 @@ func (t *Tracker) openSYN(c *conn, s Side, seg *Segment) Place {
 	if !seg.Has(ACK) {
 		return Place{Kind: PlaceSYN, Again: true}
 	}
-	c.netns.SYNACKsAfterACK[c.role]++
+	t.tally(c).SYNACKsAfterACK[c.role]++
 	return Place{Kind: PlaceSYNACK, Again: true}
 }
 

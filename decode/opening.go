@@ -29,27 +29,26 @@ func (t *Tracker) openingSYN(c *conn, s Side, seg *Segment) Place {
 	case s == Originator && c.has(unseen): // the SYN reaches us behind its SYN-ACK
 		h.startAt(seg.Seq, seg.Payload)
 		c.set(unseen, false)
-		c.start, c.syn = seg.Time, seg.Time
+		c.start, t.attempt(c).syn = seg.Time, seg.Time
 		t.see(c, s, seg)
 		return Place{Kind: PlaceSYN}
 	}
-	c.syns = increase(c.syns)
-	if c.phase == phaseSynSent {
-		t.waitForAnswer(c, seg.Time, seg.Time-c.repeat)
-		c.repeat = seg.Time
-		c.syn = seg.Time
+	c.half[Originator].increase()
+	if a := t.attempt(c); c.phase == phaseSynSent {
+		t.waitForAnswer(c, seg.Time, seg.Time-a.repeat)
+		a.repeat = seg.Time
+		a.syn = seg.Time
 	} else {
 		c.bits |= synRepeated
 	}
 	return Place{Kind: PlaceSYN, Again: true}
 }
 
-// increase adds one to a count of retransmissions.
-func increase(n uint16) uint16 {
-	if n+1 == 0 {
-		return n
+// increase adds one to the count of retransmissions.
+func (h *half) increase() {
+	if h.again < math.MaxUint16 {
+		h.again++
 	}
-	return n + 1
 }
 
 // acksSYN reports whether a segment of the peer acknowledges the SYN of h, and nothing that was not sent: between ISS+1
@@ -59,7 +58,7 @@ func (h *half) acksSYN(seg *Segment) bool {
 }
 
 func (t *Tracker) openingSYNACK(c *conn, s Side, seg *Segment) Place {
-	h, peer := &c.half[s], &c.half[1-s]
+	h, peer, a := &c.half[s], &c.half[1-s], t.attempt(c)
 	if !peer.acksSYN(seg) || s == Originator && !(h.has(issKnown) && seg.Seq == h.iss) {
 		return Place{Kind: PlaceIgnored} // answers another SYN (RFC 9293 §3.5, figure 8), or is not the originator's
 	}
@@ -76,12 +75,12 @@ func (t *Tracker) openingSYNACK(c *conn, s Side, seg *Segment) Place {
 			h.sentTo(nxt, maxWindow)
 		}
 	case seg.Seq != h.iss: // two answers, as from a restarted server: the originator chooses
-		c.altISS = seg.Seq
+		a.altISS = seg.Seq
 		c.bits |= altKnown
 	}
 	if s == Responder && !c.has(answered) {
 		c.bits |= answered
-		c.answer = seg.Time
+		a.answer = seg.Time
 	}
 	c.set(synRepeated, false)
 	switch {
@@ -91,12 +90,12 @@ func (t *Tracker) openingSYNACK(c *conn, s Side, seg *Segment) Place {
 	case c.phase == phaseSynSent:
 		t.becomeSynReceived(c, seg.Time)
 	case again:
-		c.synACKs = increase(c.synACKs)
-		t.waitForAnswer(c, seg.Time, seg.Time-c.repeat)
-		c.repeat = seg.Time
+		c.half[Responder].increase()
+		t.waitForAnswer(c, seg.Time, seg.Time-a.repeat)
+		a.repeat = seg.Time
 	default:
 		t.waitForAnswer(c, seg.Time, 0)
-		c.repeat = seg.Time
+		a.repeat = seg.Time
 	}
 	return Place{Kind: PlaceSYNACK, Again: again}
 }
@@ -124,11 +123,12 @@ func (t *Tracker) openingACK(c *conn, s Side, seg *Segment) Place {
 		return Place{Kind: PlaceIgnored}
 	}
 	if peer.has(issKnown) && !peer.ahead(seg.Ack, sent) {
-		if !c.has(altKnown) || seg.Ack.From(c.altISS.Add(1)) > sent {
+		alt := t.attempt(c).altISS
+		if !c.has(altKnown) || seg.Ack.From(alt.Add(1)) > sent {
 			c.note(s, seg, false)
 			return Place{Kind: PlaceIgnored}
 		}
-		peer.startAt(c.altISS, 0)
+		peer.startAt(alt, 0)
 	}
 	t.see(c, s, seg)
 	peer.bits |= synAcked
@@ -193,7 +193,7 @@ func (t *Tracker) openingResponder(c *conn, seg *Segment) Place {
 func (t *Tracker) openingRST(c *conn, s Side, seg *Segment) Place {
 	h, peer := &c.half[s], &c.half[1-s]
 	next := h.has(issKnown) && seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1)) ||
-		c.has(altKnown) && s == Responder && seg.Seq == c.altISS.Add(1)
+		c.has(altKnown) && s == Responder && seg.Seq == t.attempt(c).altISS.Add(1)
 	var o Outcome
 	var kind PlaceKind
 	switch {

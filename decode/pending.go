@@ -60,14 +60,14 @@ func (t *Tracker) Connections() iter.Seq[*Pending] {
 func (t *Tracker) describe(c *conn, p *Pending) {
 	state, _ := c.phase.state()
 	*p = Pending{
-		Point: c.point, Role: c.role, State: state,
+		Point: t.pointOf(c), Role: c.role, State: state,
 		OriginatorKnown: c.has(sidesKnown), Unseen: c.has(unseen),
 		Start: c.start, Seen: c.seen,
-		SYNs: c.syns, SYNACKs: c.synACKs,
+		SYNs: c.half[Originator].again, SYNACKs: c.half[Responder].again,
 		Closer: c.knownCloser(), Completeness: c.completeness,
 		History: t.historyString(c.history),
 	}
-	p.Originator, p.Responder = c.ends()
+	p.Originator, p.Responder = t.ends(c)
 	for s := range c.half {
 		p.Bytes[s], p.BytesKnown[s] = c.half[s].bytes()
 	}

@@ -6,8 +6,9 @@ import (
 )
 
 // ends returns the sockets of c by side.
-func (c *conn) ends() (originator, responder netip.AddrPort) {
-	low, high := c.key.sockets()
+func (t *Tracker) ends(c *conn) (originator, responder netip.AddrPort) {
+	k := t.table.keyOf(c)
+	low, high := k.sockets()
 	if c.has(fromHigh) {
 		return high, low
 	}
@@ -29,24 +30,24 @@ func (t *Tracker) reportHandshake(c *conn, o Outcome, end int64, s Side, exact b
 	if t.opts.OnHandshake == nil {
 		return
 	}
-	h := &t.handshake
+	h, a := &t.handshake, t.attempt(c)
 	*h = Handshake{
-		Point: c.point, Role: c.role, Outcome: o,
+		Point: t.pointOf(c), Role: c.role, Outcome: o,
 		Start: c.start, End: end,
-		SYNs: c.syns, SYNACKs: c.synACKs,
+		SYNs: c.half[Originator].again, SYNACKs: c.half[Responder].again,
 	}
-	h.Originator, h.Responder = c.ends()
+	h.Originator, h.Responder = t.ends(c)
 	switch {
 	case c.has(answered):
-		h.ResponderLeg = Leg{true, t.span(c.start, c.answer), t.span(c.syn, c.answer)}
+		h.ResponderLeg = Leg{true, t.span(c.start, a.answer), t.span(a.syn, a.answer)}
 	case o == OutcomeRefused:
-		h.ResponderLeg = Leg{true, t.span(c.start, end), t.span(c.syn, end)}
+		h.ResponderLeg = Leg{true, t.span(c.start, end), t.span(a.syn, end)}
 	}
 	if o == OutcomeCompleted && exact {
 		if c.has(answered) && s == Originator {
-			h.OriginatorLeg = Leg{true, t.span(c.answer, end), t.span(c.repeat, end)}
+			h.OriginatorLeg = Leg{true, t.span(a.answer, end), t.span(a.repeat, end)}
 		}
-		h.Total = Leg{true, t.span(c.start, end), t.span(c.syn, end)}
+		h.Total = Leg{true, t.span(c.start, end), t.span(a.syn, end)}
 	}
 	t.opts.OnHandshake(h)
 }
@@ -58,13 +59,13 @@ func (t *Tracker) reportConnection(c *conn, td Teardown, end int64) {
 	}
 	r := &t.connection
 	*r = Connection{
-		Point: c.point, Role: c.role, Teardown: td,
+		Point: t.pointOf(c), Role: c.role, Teardown: td,
 		OriginatorKnown: c.has(sidesKnown), Unseen: c.has(unseen),
 		Closer: c.knownCloser(), FINsCrossed: c.has(finsCrossed),
 		Start: c.start, End: end,
 		Completeness: c.completeness, History: t.historyString(c.history),
 	}
-	r.Originator, r.Responder = c.ends()
+	r.Originator, r.Responder = t.ends(c)
 	for s := range c.half {
 		r.Bytes[s], r.BytesKnown[s] = c.half[s].bytes()
 	}

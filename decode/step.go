@@ -7,7 +7,8 @@ import "time"
 func (t *Tracker) Step(seg *Segment) Place {
 	t.now = max(t.now, seg.Time)
 	k, high := keyOf(seg)
-	c := t.table.find(&k)
+	hash := k.hash(&t.table.secret)
+	c := t.table.find(&k, hash)
 
 	// What silence decided before this segment does not depend on how often Advance is called.
 	for c != nil && c.deadline != 0 && c.deadline < seg.Time {
@@ -23,7 +24,7 @@ func (t *Tracker) Step(seg *Segment) Place {
 		c = nil
 	}
 	if c == nil {
-		return t.begin(&k, high, seg)
+		return t.begin(&k, hash, high, seg)
 	}
 
 	side := c.side(high)
@@ -52,7 +53,7 @@ const maxMemory = int64(4 * time.Minute)
 // stepFinished takes a segment of a finished connection. If that may be sent again, the connection is remembered until that is
 // not to be expected any more (RFC 9293 §3.10.7.4: in TIME-WAIT a FIN restarts the clock; RFC 6298 §5.5).
 func (t *Tracker) stepFinished(c *conn, seg *Segment) Place {
-	c.netns.Late++
+	t.tally(c).Late++
 	if gap := seg.Time - c.seen; gap > 0 && seg.Len() > 0 && !seg.Has(RST) {
 		c.deadline = max(c.deadline, seg.Time+min(max(int64(t.opts.Memory), 2*gap+int64(time.Second)), maxMemory))
 	}
@@ -98,12 +99,12 @@ func (c *conn) replacedBy(s Side, seg *Segment) bool {
 }
 
 // begin makes a connection of a segment that belongs to none.
-func (t *Tracker) begin(k *key, high bool, seg *Segment) Place {
+func (t *Tracker) begin(k *key, hash uint32, high bool, seg *Segment) Place {
 	s, rst, synACK := Originator, seg.Has(RST), seg.Has(SYN|ACK) && !seg.Has(RST)
 	if synACK {
 		s = Responder
 	}
-	c := t.create(k, high, s, seg)
+	c := t.create(k, hash, high, s, seg)
 	c.note(s, seg, false)
 	if seg.Has(SYN) && !rst && !synACK {
 		t.becomeSynSent(c, seg)
@@ -119,8 +120,8 @@ func (t *Tracker) begin(k *key, high bool, seg *Segment) Place {
 		peer.startAt(seg.Ack-1, 0)
 		peer.bits |= synAcked
 		c.bits |= answered | beyondACK
-		c.answer = seg.Time
 		t.becomeSynReceived(c, seg.Time)
+		t.attempt(c).answer = seg.Time
 		return Place{Kind: PlaceUnseen, Side: s}
 	}
 	h.sentTo(seg.Seq, maxWindow)

@@ -1,93 +1,168 @@
 package decode
 
-// timers says which connection comes next by some time of its own: its deadline, or its last activity. A slot has at most
-// one entry. An entry may come too early: who takes it compares it with the connection's true time and puts it back. So
-// moving that time back, which most segments do, and dropping it cost nothing here; only an earlier one moves the entry.
+import "math"
+
+// timers says which connection comes next by its deadline. A connection has at most one alarm. It may come too early: who
+// takes it compares it with the deadline and sets it again. So moving a deadline back, which most segments do, and dropping it
+// costs nothing here; only an earlier one moves the alarm.
 //
-// It is a heap with four children a node: half as deep as one with two, and the children share a cache line.
+// Most waits have one of few lengths, 3 s most of all, so that alarms are set nearly in order. They are kept in a few lists,
+// each in order: an alarm goes to the end of the list whose last one is the latest that is not after it (patience sorting).
+// What fits nowhere, as where time steps back far, goes to a heap with four children a node. So an alarm costs two neighbours
+// that were touched shortly before, or, at worst, the path to a heap's root.
 type timers struct {
-	heap []timer
-	pos  []uint32 // by slot: index in heap + 1, 0 if it has no entry
+	first, last [runs]int64  // times of each list's ends: never and always if it is empty
+	head, tail  [runs]uint32 // slots of the same, linked by conn.alarm
+	heap        []heaped
 }
 
-type timer struct {
+// alarm is a connection's entry in timers.
+type alarm struct {
+	at         int64
+	prev, next uint32 // slots, if in a list; next is the index, if in the heap
+}
+
+type heaped struct {
 	at   int64
 	slot uint32
 }
 
-// set makes sure that slot is due at the latest at time at.
-func (h *timers) set(slot uint32, at int64) {
-	for int(slot) >= len(h.pos) {
-		h.pos = append(h.pos, 0)
+const (
+	runs          = 8
+	never, always = math.MaxInt64, math.MinInt64
+)
+
+// Values of conn.run below runs+1 are numbers of lists, counted from 1.
+const (
+	noAlarm = 0
+	inHeap  = runs + 1
+)
+
+func newTimers() (q timers) {
+	for i := range runs {
+		q.first[i], q.last[i] = never, always
 	}
-	switch p := h.pos[slot]; {
-	case p == 0:
-		h.heap = append(h.heap, timer{})
-		h.up(len(h.heap)-1, timer{at, slot})
-	case at < h.heap[p-1].at:
-		h.up(int(p-1), timer{at, slot})
+	return q
+}
+
+// set makes sure that the alarm of c is at the latest at time at.
+func (q *timers) set(t *table, c *conn, at int64) {
+	if c.run != noAlarm {
+		if c.alarm.at <= at {
+			return
+		}
+		q.drop(t, c)
+	}
+	best, run := int64(always), -1
+	for i, last := range q.last {
+		if last <= at && (last > best || run < 0) {
+			best, run = last, i
+		}
+	}
+	if run < 0 {
+		q.heap = append(q.heap, heaped{})
+		c.run = inHeap
+		c.alarm.at = at
+		q.up(t, len(q.heap)-1, heaped{at, c.slot})
+		return
+	}
+	c.run = uint8(run + 1)
+	c.alarm = alarm{at: at, prev: q.tail[run]}
+	if c.alarm.prev == 0 {
+		q.head[run], q.first[run] = c.slot, at
+	} else {
+		t.at(c.alarm.prev).alarm.next = c.slot
+	}
+	q.tail[run], q.last[run] = c.slot, at
+}
+
+// drop removes the alarm of c, if it has one.
+func (q *timers) drop(t *table, c *conn) {
+	run, a := int(c.run)-1, &c.alarm
+	switch c.run {
+	case noAlarm:
+		return
+	case inHeap:
+		q.cut(t, int(a.next))
+		c.run = noAlarm
+		return
+	}
+	c.run = noAlarm
+	if a.prev != 0 {
+		t.at(a.prev).alarm.next = a.next
+	} else if q.head[run], q.first[run] = a.next, never; a.next != 0 {
+		q.first[run] = t.at(a.next).alarm.at
+	}
+	if a.next != 0 {
+		t.at(a.next).alarm.prev = a.prev
+	} else if q.tail[run], q.last[run] = a.prev, always; a.prev != 0 {
+		q.last[run] = t.at(a.prev).alarm.at
 	}
 }
 
-// due returns the slot of the first entry if that is before now, else 0.
-func (h *timers) due(now int64) uint32 {
-	if len(h.heap) == 0 || h.heap[0].at >= now {
-		return 0
+// due returns the slot of the first alarm if that is before now, else 0.
+func (q *timers) due(now int64) uint32 {
+	at, slot := now, uint32(0)
+	if len(q.heap) > 0 && q.heap[0].at < at {
+		at, slot = q.heap[0].at, q.heap[0].slot
 	}
-	return h.heap[0].slot
+	for i, first := range q.first {
+		if first < at {
+			at, slot = first, q.head[i]
+		}
+	}
+	return slot
 }
 
-// put moves the first entry to time at.
-func (h *timers) put(at int64) { h.down(timer{at, h.heap[0].slot}) }
-
-// pop removes the first entry.
-func (h *timers) pop() {
-	last := len(h.heap) - 1
-	h.pos[h.heap[0].slot] = 0
-	moved := h.heap[last]
-	h.heap = h.heap[:last]
-	if last > 0 {
-		h.down(moved)
+// cut removes the heap's entry at index i.
+func (q *timers) cut(t *table, i int) {
+	moved := q.heap[len(q.heap)-1]
+	q.heap = q.heap[:len(q.heap)-1]
+	switch {
+	case i == len(q.heap):
+	case i > 0 && moved.at < q.heap[(i-1)/4].at:
+		q.up(t, i, moved)
+	default:
+		q.down(t, i, moved)
 	}
 }
 
 // up puts e at index i or above.
-func (h *timers) up(i int, e timer) {
+func (q *timers) up(t *table, i int, e heaped) {
 	for i > 0 {
 		parent := (i - 1) / 4
-		if h.heap[parent].at <= e.at {
+		if q.heap[parent].at <= e.at {
 			break
 		}
-		h.place(i, h.heap[parent])
+		q.place(t, i, q.heap[parent])
 		i = parent
 	}
-	h.place(i, e)
+	q.place(t, i, e)
 }
 
-// down puts e at the root or below.
-func (h *timers) down(e timer) {
-	i := 0
+// down puts e at index i or below.
+func (q *timers) down(t *table, i int, e heaped) {
 	for {
 		first := 4*i + 1
-		if first >= len(h.heap) {
+		if first >= len(q.heap) {
 			break
 		}
 		least := first
-		for k := first + 1; k < min(first+4, len(h.heap)); k++ {
-			if h.heap[k].at < h.heap[least].at {
+		for k := first + 1; k < min(first+4, len(q.heap)); k++ {
+			if q.heap[k].at < q.heap[least].at {
 				least = k
 			}
 		}
-		if h.heap[least].at >= e.at {
+		if q.heap[least].at >= e.at {
 			break
 		}
-		h.place(i, h.heap[least])
+		q.place(t, i, q.heap[least])
 		i = least
 	}
-	h.place(i, e)
+	q.place(t, i, e)
 }
 
-func (h *timers) place(i int, e timer) {
-	h.heap[i] = e
-	h.pos[e.slot] = uint32(i + 1)
+func (q *timers) place(t *table, i int, e heaped) {
+	q.heap[i] = e
+	t.at(e.slot).alarm.next = uint32(i)
 }

@@ -54,9 +54,9 @@ type Tracker struct {
 
 	table     table
 	timers    timers
-	finished  list   // in phaseFinished, oldest first
-	opening   list   // in their handshake, oldest first
-	idle      timers // open connections by their last activity
+	finished  list // in phaseFinished, oldest first
+	opening   list // in their handshake, oldest first
+	idle      idle
 	netns     []*NetnsTally
 	lastNetns *NetnsTally
 
@@ -88,6 +88,7 @@ func NewTracker(opts TrackerOptions) *Tracker {
 	return &Tracker{
 		opts:      opts,
 		table:     newTable(opts.Capacity),
+		timers:    newTimers(),
 		lost:      math.MinInt64,
 		histories: make(map[history]string),
 	}
@@ -102,11 +103,13 @@ func (t *Tracker) Advance(now int64) {
 		if slot == 0 {
 			return
 		}
-		switch c := t.table.at(slot); {
-		case c.phase == phaseFree || c.deadline == 0:
-			t.timers.pop()
-		case c.deadline >= now:
-			t.timers.put(c.deadline)
+		c := t.table.at(slot)
+		at := c.alarm.at
+		t.timers.drop(&t.table, c)
+		switch {
+		case c.deadline == 0:
+		case c.deadline > at: // others may be due before
+			t.timers.set(&t.table, c, c.deadline)
 		default:
 			t.expire(c)
 		}
@@ -121,7 +124,7 @@ func (t *Tracker) Loss(upTo int64) { t.lost = max(t.lost, upTo) }
 // under way the outcome unknown. Give it the last segments of the namespace first.
 func (t *Tracker) Detach(netnsID uint32) {
 	for slot := uint32(1); slot <= t.table.used; slot++ {
-		if c := t.table.at(slot); c.phase != phaseFree && c.netns.NetnsID == netnsID {
+		if c := t.table.at(slot); c.phase != phaseFree && t.pointOf(c).NetnsID == netnsID {
 			t.drop(c, TeardownDetached, OutcomeUnknown, t.now)
 		}
 	}
@@ -184,36 +187,31 @@ func (t *Tracker) makeRoom(now int64) {
 		t.evictions++
 	}
 	if slot == 0 {
-		slot = t.idlest()
+		slot = t.idle.longest(&t.table)
 	}
 	t.drop(t.table.at(slot), TeardownEvicted, OutcomeUnknown, now)
 }
 
-// idlest returns the open connection that was silent for longest. There must be one.
-func (t *Tracker) idlest() uint32 {
-	for {
-		first := t.idle.heap[0]
-		switch c := t.table.at(first.slot); {
-		case !c.phase.open():
-			t.idle.pop()
-		case c.seen > first.at:
-			t.idle.put(c.seen)
-		default:
-			return first.slot
-		}
-	}
-}
+// attempt returns what is kept of c during its handshake.
+func (t *Tracker) attempt(c *conn) *attempt { return t.table.attempts.at(c.attempt) }
 
-// release forgets c. Its timer, if any, stays: it belongs to the slot.
+// tally returns the tally of c's namespace.
+func (t *Tracker) tally(c *conn) *NetnsTally { return t.table.points.refs[c.point].tally }
+
+// pointOf returns where c was first seen.
+func (t *Tracker) pointOf(c *conn) *Point { return t.table.points.refs[c.point].point }
+
+// release forgets c.
 func (t *Tracker) release(c *conn) {
 	t.enter(c, phaseFree)
+	t.timers.drop(&t.table, c)
 	t.table.remove(c)
 }
 
 // wait sets the deadline of c.
 func (t *Tracker) wait(c *conn, until int64) {
 	c.deadline = until
-	t.timers.set(c.slot, until)
+	t.timers.set(&t.table, c, until)
 }
 
 // waitForAnswer sets the deadline of a handshake after a transmission at time now, gap after the one before: a sender

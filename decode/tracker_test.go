@@ -10,14 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
-	"unsafe"
 )
-
-func TestConnIsCompact(t *testing.T) {
-	if n := unsafe.Sizeof(conn{}); n > 200 {
-		t.Errorf("conn: %d bytes, want at most 200", n)
-	}
-}
 
 // stream makes segments of a few connections that mostly behave: so states are reached that pure noise would not.
 type stream struct {
