@@ -8,19 +8,19 @@ import (
 	"netobs/bpf"
 )
 
-// HookTCX is the one hook there is yet.
-const HookTCX = "tcx"
-
 // PointCounters are the kernel's counters of all points with the same labels, since netobs started. They only grow.
 type PointCounters struct {
 	Netns, Interface, Direction string
 	bpf.PointCounters
 }
 
+// Attachment says where points are attached.
+type Attachment struct{ Netns, Hook string }
+
 // Stats is what a Loader tells at scrape time.
 type Stats struct {
-	Points       []PointCounters // ordered by labels
-	Attached     map[string]int  // points that are live, by namespace
+	Points       []PointCounters    // ordered by labels
+	Attached     map[Attachment]int // points that are live
 	AttachErrors map[AttachError]uint64
 	RecordsRead  uint64 // taken from the ring
 	RecordsLost  uint64 // that found the ring full
@@ -31,7 +31,7 @@ func (l *Loader) Stats() (Stats, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := Stats{
-		Attached:     make(map[string]int),
+		Attached:     make(map[Attachment]int),
 		AttachErrors: make(map[AttachError]uint64),
 		RecordsRead:  l.read.Load(),
 		RecordsLost:  l.progs.RecordsLost(),
@@ -46,7 +46,7 @@ func (l *Loader) Stats() (Stats, error) {
 	var errs []error
 	for _, ns := range l.namespaces {
 		if !ns.gone {
-			s.Attached[ns.Name] += 0
+			s.Attached[Attachment{ns.Name, l.opts.hook()}] += 0
 		}
 		for _, i := range ns.links {
 			for _, p := range i.points {
@@ -55,9 +55,7 @@ func (l *Loader) Stats() (Stats, error) {
 				sum := sums[p.labels]
 				sum.Add(&c)
 				sums[p.labels] = sum
-				if p.live {
-					s.Attached[ns.Name]++
-				}
+				s.Attached[Attachment{ns.Name, p.hook}]++
 			}
 		}
 	}
@@ -170,17 +168,11 @@ func (l *Loader) Interfaces() []Interface {
 	var all []Interface
 	for _, ns := range l.namespaces {
 		for _, i := range ns.sorted() {
-			all = append(all, Interface{ns.Name, i.name, i.kind, i.up, l.opts.Select.wants(i), i.isLive()})
+			all = append(all, Interface{ns.Name, i.name, i.kind, i.up, l.opts.Select.wants(i), i.isLive(l.opts.Hooks)})
 		}
 	}
 	return all
 }
 
 // isLive reports whether all points of the interface are attached.
-func (i *iface) isLive() bool {
-	live := len(i.points) == len(i.directions())
-	for _, p := range i.points {
-		live = live && p.live
-	}
-	return live
-}
+func (i *iface) isLive(hooks []string) bool { return len(i.points) == len(i.ladders(hooks)) }

@@ -122,7 +122,7 @@ func TestFollowsInterfaces(t *testing.T) {
 	if len(stats.AttachErrors) != 0 {
 		t.Errorf("attach errors: %v", stats.AttachErrors)
 	}
-	if got := stats.Attached[a.Name]; got != 5 {
+	if got := stats.Attached[Attachment{a.Name, HookTCX}]; got != 5 {
 		t.Errorf("%d points in %s, want 5: lo, eth0 and br0", got, a.Name)
 	}
 }

@@ -2,9 +2,13 @@ package loader
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"github.com/cilium/ebpf/link"
 
 	"netobs/bpf"
 	"netobs/decode"
@@ -16,6 +20,11 @@ type Options struct {
 	Netns []Netns
 	// Which of their interfaces.
 	Select Selection
+	// Where to attach, in order of preference, of Hooks(): the next one is taken where the kernel or the interface does
+	// not offer one, or where it is XDP and another program is there. Optional: without, HookAuto.
+	Hooks []string
+	// Let the kernel hurry while Attach attaches. It interrupts every CPU, some times for each point. Optional.
+	FastAttach bool
 	// BPF programs and maps. Optional.
 	BPF bpf.Options
 	// Receives one line for each change of state. Optional: without, nothing is logged.
@@ -30,8 +39,12 @@ type Loader struct {
 	monitor *monitor
 
 	// Owned by the goroutine that calls Attach and Follow.
-	lastPoint uint32 // id
-	closed    bool
+	lastPoint    uint32 // id
+	pacer        pacer
+	companyEvery time.Duration
+	closed       bool
+	attachTCX    func(link.TCXOptions) (io.Closer, error)
+	own          *owner // see Loader.owner
 
 	read atomic.Uint64 // records taken from the ring
 
@@ -51,21 +64,29 @@ func New(opts Options) (*Loader, error) {
 	if len(opts.Netns) == 0 {
 		return nil, errors.New("no network namespace to watch")
 	}
-	if err := opts.Select.Validate(); err != nil {
+	if err := errors.Join(opts.Select.Validate(), validateHooks(opts.Hooks)); err != nil {
 		return nil, err
 	}
 	l := &Loader{
-		opts:   opts,
-		log:    opts.Log,
-		points: make(map[uint32]*decode.Point),
-		totals: make(map[pointLabels]bpf.PointCounters),
-		errors: make(map[AttachError]uint64),
+		opts:         opts,
+		log:          opts.Log,
+		points:       make(map[uint32]*decode.Point),
+		totals:       make(map[pointLabels]bpf.PointCounters),
+		errors:       make(map[AttachError]uint64),
+		companyEvery: companyEvery,
+		attachTCX:    func(opts link.TCXOptions) (io.Closer, error) { return link.AttachTCX(opts) },
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
 	l.addNamespaces()
-	var err error
+	restored, err := RestoreSettings()
+	if restored {
+		l.log.Warn("a netobs that was killed had left the kernel hurrying: restored", "setting", rcuExpedited)
+	}
+	if err != nil {
+		l.log.Warn("cannot look whether a netobs that was killed left the kernel hurrying", "err", err)
+	}
 	if l.progs, err = bpf.Load(opts.BPF); err != nil {
 		return nil, err
 	}
@@ -82,7 +103,19 @@ func (l *Loader) Close() error {
 		return nil
 	}
 	l.closed = true
-	return errors.Join(l.detachAll(), l.monitor.close(), l.progs.Close())
+	err := errors.Join(l.detachAll(), l.monitor.close(), l.progs.Close())
+	if l.own != nil {
+		err = errors.Join(err, l.own.close()) // last: until here, what is left is not left over
+	}
+	return err
+}
+
+// owner returns the mark on what outlives the process. Most loaders need none.
+func (l *Loader) owner() (_ *owner, err error) {
+	if l.own == nil {
+		l.own, err = newOwner()
+	}
+	return l.own, err
 }
 
 // settling holds ids of what is gone until the reader has read the last records of it: those that were added before the

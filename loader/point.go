@@ -2,10 +2,9 @@ package loader
 
 import (
 	"errors"
-	"fmt"
+	"io"
 
 	"github.com/cilium/ebpf"
-	"github.com/cilium/ebpf/link"
 
 	"netobs/bpf"
 	"netobs/decode"
@@ -14,11 +13,12 @@ import (
 // point is an attached observation point.
 type point struct {
 	id, slot uint32
-	front    *ebpf.Program
-	link     link.Link
-	base     bpf.PointCounters // what the slot had counted for its former points
-	labels   pointLabels       // how it is counted now
-	live     bool              // attached; guarded by Loader.mu
+	place
+	front  *ebpf.Program
+	at     io.Closer         // the attachment
+	base   bpf.PointCounters // what the slot had counted for its former points
+	labels pointLabels       // how it is counted now
+	ahead  map[ebpf.ProgramID]bool
 }
 
 // pointLabels are the metric labels of a point's counters.
@@ -42,42 +42,26 @@ type attachFailure struct {
 func (f *attachFailure) Error() string { return f.err.Error() }
 func (f *attachFailure) Unwrap() error { return f.err }
 
-// attach loads a front and attaches it at the head of the TCX chain, so that it sees what programs in front of it
-// would hide. The calling thread is in the namespace of the interface.
-func (p *point) attach(progs *bpf.Programs, ns *namespace, i *iface, direction decode.Direction) error {
-	front, err := progs.NewFront(bpf.Point{
+// attach loads a front and attaches it. The calling thread is in the namespace of the interface. On error nothing is left.
+func (l *Loader) attach(p *point, ns *namespace, i *iface) (mode string, err error) {
+	if p.front, err = l.progs.NewFront(bpf.Point{
 		ID:     p.id,
 		Slot:   p.slot,
 		Netns:  ns.id,
-		Egress: direction == decode.Egress,
-	})
-	if err != nil {
-		return &attachFailure{"load", err}
+		Egress: p.direction == decode.Egress,
+	}); err != nil {
+		return "", &attachFailure{"load", err}
 	}
-	hook := ebpf.AttachTCXIngress
-	if direction == decode.Egress {
-		hook = ebpf.AttachTCXEgress
+	if p.at, mode, err = l.attachProgram(ns, i, p.place, p.front); err != nil {
+		p.front.Close()
+		return "", &attachFailure{"attach", err}
 	}
-	l, err := link.AttachTCX(link.TCXOptions{
-		Interface: i.index,
-		Program:   front,
-		Attach:    hook,
-		Anchor:    link.Head(),
-	})
-	if err != nil {
-		front.Close()
-		return &attachFailure{"attach", fmt.Errorf("attach tcx %s to %s in %s: %w", direction, i.name, ns.Name, err)}
-	}
-	p.front, p.link = front, l
-	return nil
+	return mode, nil
 }
 
-// close detaches the point. An interface that is gone took its link along, which is no error.
-func (p *point) close() error {
-	if p.link == nil {
-		return nil
-	}
-	return errors.Join(p.link.Close(), p.front.Close())
+// closePoint detaches a point. An interface that is gone took the attachment along, which is no error.
+func (l *Loader) closePoint(p *point) error {
+	return errors.Join(p.at.Close(), l.pacer.close(p.front))
 }
 
 // slots hands out indices of counters.

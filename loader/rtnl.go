@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 	"unsafe"
@@ -25,6 +26,10 @@ type monitor struct {
 	file *os.File
 	conn syscall.RawConn
 	buf  []byte
+
+	queue      []linkEvent // received, and not yet returned
+	overflowed bool        // some were lost, which was not yet returned
+	err        error       // of the socket
 }
 
 // localAddr is an address of an interface. Two interfaces may have the same one.
@@ -75,52 +80,80 @@ func newMonitor() (*monitor, error) {
 // stop makes a receive that waits, and all later ones, return os.ErrDeadlineExceeded. May be called concurrently.
 func (m *monitor) stop() error { return m.file.SetReadDeadline(time.Unix(1, 0)) }
 
+// wakeAt makes a receive that waits return os.ErrDeadlineExceeded then. It undoes stop.
+func (m *monitor) wakeAt(t time.Time) error { return m.file.SetReadDeadline(t) }
+
 func (m *monitor) close() error { return m.file.Close() }
 
-// receive waits for events. It returns errOverflow when some were lost.
-func (m *monitor) receive() ([]linkEvent, error) {
-	var n, oobn int
-	var err error
-	oob := make([]byte, 64)
-	waitErr := m.conn.Read(func(fd uintptr) bool {
-		n, oobn, _, _, err = unix.Recvmsg(int(fd), m.buf, oob, 0)
-		return err != unix.EAGAIN && err != unix.EINTR
+// receive waits for an event. It returns errOverflow when some were lost.
+func (m *monitor) receive() (linkEvent, error) {
+	for len(m.queue) == 0 {
+		if m.overflowed {
+			m.overflowed = false
+			return linkEvent{}, errOverflow
+		}
+		waitErr := m.conn.Read(func(fd uintptr) bool { return m.take(fd) != unix.EAGAIN })
+		if waitErr != nil {
+			return linkEvent{}, waitErr
+		}
+		if m.err != nil {
+			return linkEvent{}, fmt.Errorf("receive rtnetlink events: %w", m.err)
+		}
+	}
+	ev := m.queue[0]
+	m.queue = m.queue[1:]
+	return ev, nil
+}
+
+// forget drops what was heard of the namespace with this number until now. A number is used again: some of it may be about
+// a former namespace. What is listed after this call is true, and what is heard after it is newer. That a namespace with
+// the number ended is kept, for it may be another one that is still to be let go.
+func (m *monitor) forget(nsid int) {
+	m.conn.Control(func(fd uintptr) {
+		for m.take(fd) == nil {
+		}
 	})
-	if waitErr != nil {
-		return nil, waitErr
-	}
-	if err == unix.ENOBUFS {
-		return nil, m.overflow()
-	}
-	if err != nil {
-		return nil, fmt.Errorf("receive rtnetlink events: %w", err)
+	m.queue = slices.DeleteFunc(m.queue, func(ev linkEvent) bool { return ev.nsid == nsid && !ev.gone })
+}
+
+// take receives a message and queues its events. It returns unix.EAGAIN if there is none; other errors are noted in m.
+func (m *monitor) take(fd uintptr) error {
+	oob := make([]byte, 64)
+	n, oobn, _, _, err := unix.Recvmsg(int(fd), m.buf, oob, 0)
+	switch {
+	case err == unix.EINTR:
+		return nil
+	case err == unix.EAGAIN:
+		return err
+	case err == unix.ENOBUFS:
+		return m.overflow(fd)
+	case err != nil:
+		m.err = err
+		return err
 	}
 	msgs, err := syscall.ParseNetlinkMessage(m.buf[:n])
 	if err != nil {
-		return nil, m.overflow() // cut off: what is missing can be listed
+		return m.overflow(fd) // cut off: what is missing can be listed
 	}
 	nsid := nsidOf(oob[:oobn])
-	var events []linkEvent
 	for _, msg := range msgs {
 		if ev, ok := parseEvent(nsid, msg); ok {
-			events = append(events, ev)
+			m.queue = append(m.queue, ev)
 		}
 	}
-	return events, nil
+	return nil
 }
 
-// overflow throws away the events that are still queued: they are older than the list that will be made, and must not be
-// applied after it. It returns errOverflow.
-func (m *monitor) overflow() error {
-	m.conn.Read(func(fd uintptr) bool {
-		for {
-			_, _, err := unix.Recvfrom(int(fd), m.buf, 0)
-			if err != nil && err != unix.EINTR && err != unix.ENOBUFS {
-				return true // EAGAIN: none is left
-			}
+// overflow throws away the events that are queued: they are older than the list that will be made, and must not be applied
+// after it.
+func (m *monitor) overflow(fd uintptr) error {
+	m.queue, m.overflowed = nil, true
+	for {
+		_, _, err := unix.Recvfrom(int(fd), m.buf, 0)
+		if err != nil && err != unix.EINTR && err != unix.ENOBUFS {
+			return errOverflow // EAGAIN: none is left
 		}
-	})
-	return errOverflow
+	}
 }
 
 // nsidOf returns the number of the namespace that a message is about.

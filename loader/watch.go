@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -58,12 +59,14 @@ func btoi(b bool) int {
 // nothing can work: the kernel lacks TCX, a namespace cannot be entered. When it returns, the points are live, unless ctx
 // is done: then it stops early.
 func (l *Loader) Attach(ctx context.Context) error {
-	for _, ns := range l.namespaces {
-		if err := l.refresh(ctx, ns); err != nil {
-			return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
+	return l.hurryIf(l.opts.FastAttach, func() error {
+		for _, ns := range l.namespaces {
+			if err := l.refresh(ctx, ns); err != nil {
+				return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
+			}
 		}
-	}
-	return nil
+		return nil
+	})
 }
 
 // Follow attaches and detaches as interfaces come and go, until ctx is done; then it detaches everything. Call it after
@@ -71,11 +74,23 @@ func (l *Loader) Attach(ctx context.Context) error {
 func (l *Loader) Follow(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { l.monitor.stop() })
 	defer stop()
+	look := time.Now().Add(l.companyEvery)
 	for {
-		events, err := l.monitor.receive()
-		switch {
-		case ctx.Err() != nil || errors.Is(err, os.ErrDeadlineExceeded):
+		l.monitor.wakeAt(look)
+		if ctx.Err() != nil { // looked at after wakeAt, which may have undone the stop
 			return l.detachAll()
+		}
+		if !time.Now().Before(look) {
+			l.checkCompany()
+			look = time.Now().Add(l.companyEvery)
+			continue
+		}
+		ev, err := l.monitor.receive()
+		switch {
+		case ctx.Err() != nil:
+			return l.detachAll()
+		case errors.Is(err, os.ErrDeadlineExceeded):
+			continue
 		case errors.Is(err, errOverflow):
 			l.log.Warn("interface events were lost: listing again")
 			for _, ns := range l.namespaces {
@@ -85,9 +100,7 @@ func (l *Loader) Follow(ctx context.Context) error {
 		case err != nil:
 			return errors.Join(err, l.detachAll())
 		}
-		for _, ev := range events {
-			l.handle(ctx, ev)
-		}
+		l.handle(ctx, ev)
 	}
 }
 
@@ -131,20 +144,26 @@ func (l *Loader) refresh(ctx context.Context, ns *namespace) error {
 	if err != nil {
 		return err
 	}
-	// First numbered, then listed: what happens in between is heard. The number is one of netobs' own namespace.
+	// First numbered, then listed: what happens in between is heard. What was heard before is older than the list, and
+	// may be of another namespace that had the number. The number is one of netobs' own namespace.
 	nsid, err := numberNetns(int(file.Fd()), ns.Same(&own))
 	if err != nil {
 		return err
 	}
 	var links []netlink.Link
 	var addrs []localAddr
+	l.monitor.forget(nsid)
+	var left []Leftovers
+	var leftErr error
 	err = enter(file, func() (err error) {
 		links, addrs, err = list()
+		left, leftErr = removeLeftovers()
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	l.noteLeftovers(ns, left, leftErr)
 	file.Close() // attaching takes long
 	l.mu.Lock()
 	ns.nsid = nsid
@@ -173,6 +192,18 @@ func (l *Loader) refresh(ctx context.Context, ns *namespace) error {
 		}
 	}
 	return nil
+}
+
+func (l *Loader) noteLeftovers(ns *namespace, left []Leftovers, err error) {
+	for _, i := range left {
+		if i.Removed > 0 {
+			l.log.Warn("removed what a netobs that was killed had left", "netns", ns.Name, "interface", i.Interface,
+				"filters", i.Removed)
+		}
+	}
+	if err != nil {
+		l.log.Warn("cannot look for what a netobs that was killed may have left", "netns", ns.Name, "err", err)
+	}
 }
 
 // attachWanted attaches to an interface if it is selected and not watched. What concerns this interface alone is counted
@@ -286,14 +317,6 @@ func (l *Loader) letGo(ns *namespace) {
 	l.log.Warn("network namespace is gone; to watch a new one of that name, start netobs again", "netns", ns.Name)
 }
 
-// directions returns where an interface is observed. Every segment on lo passes egress and then ingress: once is enough.
-func (i *iface) directions() []decode.Direction {
-	if i.kind == KindLoopback {
-		return []decode.Direction{decode.Egress}
-	}
-	return []decode.Direction{decode.Ingress, decode.Egress}
-}
-
 // attachIface attaches all points of an interface or none. The calling thread is in its namespace.
 func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
 	if !i.ethernet {
@@ -305,24 +328,51 @@ func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
 			err = errors.Join(err, l.closePoints(i))
 		}
 	}()
-	for _, direction := range i.directions() {
-		p, err := l.newPoint(ns, i, direction)
+	line := []any{"netns", ns.Name, "interface", i.name, "kind", i.kind}
+	for _, ladder := range i.ladders(l.opts.Hooks) {
+		p, mode, err := l.climb(ns, i, ladder)
 		if err != nil {
 			return err
 		}
-		if err := p.attach(l.progs, ns, i, direction); err != nil {
-			return err
+		hook := p.hook
+		if mode != "" {
+			hook += " " + mode
 		}
-		l.mu.Lock()
-		p.live = true
-		l.mu.Unlock()
+		line = append(line, p.direction.String(), hook)
 	}
-	l.log.Info("watching", "netns", ns.Name, "interface", i.name, "kind", i.kind, "hook", "tcx")
+	l.log.Info("watching", line...)
 	return nil
 }
 
+// climb attaches a point at the first place of the ladder that takes it.
+func (l *Loader) climb(ns *namespace, i *iface, ladder []place) (p *point, mode string, err error) {
+	for _, pl := range ladder {
+		if p, mode, err = l.attachPoint(ns, i, pl); err == nil || !pl.yields(err) {
+			return p, mode, err
+		}
+		l.log.Info("hook not available", "netns", ns.Name, "interface", i.name, "direction", pl.direction.String(),
+			"hook", pl.hook, "err", err)
+	}
+	return nil, "", err
+}
+
+func (l *Loader) attachPoint(ns *namespace, i *iface, pl place) (*point, string, error) {
+	p, err := l.newPoint(ns, i, pl)
+	if err != nil {
+		return nil, "", err
+	}
+	mode, err := l.attach(p, ns, i)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		return nil, "", errors.Join(err, l.retire(p))
+	}
+	i.points = append(i.points, p)
+	return p, mode, nil
+}
+
 // newPoint makes a point known before it is attached: its first record may come at once.
-func (l *Loader) newPoint(ns *namespace, i *iface, direction decode.Direction) (*point, error) {
+func (l *Loader) newPoint(ns *namespace, i *iface, pl place) (*point, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	slot, ok := l.slots.take()
@@ -340,17 +390,16 @@ func (l *Loader) newPoint(ns *namespace, i *iface, direction decode.Direction) (
 		return nil, &attachFailure{"load", err}
 	}
 	l.lastPoint++
-	p := &point{id: l.lastPoint, slot: slot, base: base}
+	p := &point{id: l.lastPoint, slot: slot, place: pl, base: base}
 	l.points[p.id] = &decode.Point{
 		ID:        p.id,
 		NetnsID:   ns.id,
 		Netns:     ns.Name,
 		Interface: i.name,
-		Direction: direction,
+		Direction: pl.direction,
 		Loopback:  i.kind == KindLoopback,
 	}
-	p.labels = pointLabels{ns.Name, i.label, direction}
-	i.points = append(i.points, p)
+	p.labels = pointLabels{ns.Name, i.label, pl.direction}
 	return p, nil
 }
 
@@ -371,7 +420,7 @@ func (l *Loader) detachIface(ns *namespace, i *iface) error {
 func (l *Loader) closePoints(i *iface) error {
 	var errs []error
 	for _, p := range slices.Backward(i.points) {
-		errs = append(errs, p.close())
+		errs = append(errs, l.closePoint(p))
 	}
 	l.mu.Lock()
 	for _, p := range i.points {
@@ -379,17 +428,6 @@ func (l *Loader) closePoints(i *iface) error {
 	}
 	i.points = nil
 	l.mu.Unlock()
-	return errors.Join(errs...)
-}
-
-// detachAll closes all points, in reverse order.
-func (l *Loader) detachAll() error {
-	var errs []error
-	for _, ns := range slices.Backward(l.namespaces) {
-		for _, i := range slices.Backward(ns.sorted()) {
-			errs = append(errs, l.detachIface(ns, i))
-		}
-	}
 	return errors.Join(errs...)
 }
 

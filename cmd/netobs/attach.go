@@ -24,6 +24,8 @@ type attachOptions struct {
 	pids       []int
 	kinds      []string
 	interfaces []string
+	hooks      []string
+	fastAttach bool
 	output     string
 	listen     string
 	listenSet  bool
@@ -39,6 +41,10 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 		"`kinds` of interfaces: "+strings.Join(loader.Kinds(), ",")+"\n(default loopback,veth,bridge, or any with --interface)")
 	fs.StringArrayVar(&o.interfaces, "interface", nil,
 		"only interfaces whose name matches this `glob`, such as 'eth*'; may be repeated")
+	fs.StringSliceVar(&o.hooks, "hook", nil,
+		"`hooks` to attach to, the preferred one first: "+strings.Join(loader.Hooks(), ",")+"\n(default auto: tcx, or tc where the kernel has no tcx)")
+	fs.BoolVar(&o.fastAttach, "fast-attach", false,
+		"attach ten times as fast, at the price of interrupts on every CPU meanwhile")
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print connections: text, json or none")
 	fs.StringVar(&o.listen, "listen", defaultListen,
 		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
@@ -59,6 +65,11 @@ func (o *attachOptions) validate() error {
 	for _, kind := range o.kinds {
 		if !slices.Contains(loader.Kinds(), kind) {
 			errs = append(errs, fmt.Errorf("--kind %s is none of %s", kind, strings.Join(loader.Kinds(), ", ")))
+		}
+	}
+	for _, hook := range o.hooks {
+		if !slices.Contains(loader.Hooks(), hook) {
+			errs = append(errs, fmt.Errorf("--hook %s is none of %s", hook, strings.Join(loader.Hooks(), ", ")))
 		}
 	}
 	if _, err := newSink(o.output, io.Discard); err != nil {
@@ -129,9 +140,11 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 		defer listener.Close()
 	}
 	l, err := loader.New(loader.Options{
-		Netns:  namespaces,
-		Select: loader.Selection{Kinds: o.kinds, Names: o.interfaces},
-		Log:    slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})),
+		Netns:      namespaces,
+		Select:     loader.Selection{Kinds: o.kinds, Names: o.interfaces},
+		Hooks:      o.hooks,
+		FastAttach: o.fastAttach,
+		Log:        slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})),
 	})
 	if err != nil {
 		return err

@@ -27,9 +27,8 @@ func kernelMetrics(l *loader.Loader) (metrics.Kernel, error) {
 			Unparsed:    labelled(bpf.UnparsedReasons[:], p.UnparsedPacketsTotal[:]),
 		})
 	}
-	for netns, n := range stats.Attached {
-		k.ObservationPoints = append(k.ObservationPoints,
-			metrics.HookPoints{Netns: netns, Hook: loader.HookTCX, Points: n})
+	for at, n := range stats.Attached {
+		k.ObservationPoints = append(k.ObservationPoints, metrics.HookPoints{Netns: at.Netns, Hook: at.Hook, Points: n})
 	}
 	for e, n := range stats.AttachErrors {
 		k.AttachErrors = append(k.AttachErrors, metrics.AttachErrors{Netns: e.Netns, Reason: e.Reason, Count: n})
