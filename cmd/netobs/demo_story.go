@@ -85,7 +85,8 @@ func (s *story) conversation(r *recording, n *narrator) {
 // segment prints what tcpdump would, folded before the options if it is long.
 func (s *story) segment(n *narrator, seg *decode.Segment) {
 	seqBase, ackBase := n.bases(seg, n.sender(seg))
-	line := appendSegment(nil, seg, [2]string{seg.Point.Interface}, seqBase, ackBase)
+	at := timeOfDay()
+	line := appendSegment(nil, &at, seg, [2]string{seg.Point.Interface}, seqBase, ackBase)
 	const fold = " options ["
 	head, tail, ok := bytes.Cut(line, []byte(fold))
 	if len(line) <= storyWidth || !ok {

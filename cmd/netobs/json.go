@@ -5,136 +5,170 @@ import (
 	"encoding/json"
 	"io"
 	"net/netip"
+	"strconv"
+	"strings"
 	"time"
 
 	"netobs/decode"
 )
 
-// The lines of --output json, one object each. Times are RFC 3339 with nanoseconds, durations in seconds. Names are
-// stable; a field that is absent is not known.
-
-type jsonLeg struct {
-	First float64 `json:"first_seconds"` // from the first transmission: what the user waited
-	Last  float64 `json:"last_seconds"`  // from the last before the answer: the network's round trip
-}
-
-type jsonHandshake struct {
-	Type          string         `json:"type"` // "handshake"
-	Time          time.Time      `json:"time"` // of the outcome
-	Netns         string         `json:"netns,omitempty"`
-	File          string         `json:"file,omitempty"` // of captures
-	Interface     string         `json:"interface,omitempty"`
-	Originator    netip.AddrPort `json:"originator"`
-	Responder     netip.AddrPort `json:"responder"`
-	Role          string         `json:"role"`
-	Outcome       string         `json:"outcome"`
-	Start         time.Time      `json:"start"` // of the first SYN
-	ResponderLeg  *jsonLeg       `json:"responder_leg,omitempty"`
-	OriginatorLeg *jsonLeg       `json:"originator_leg,omitempty"`
-	Total         *jsonLeg       `json:"total,omitempty"`
-	SYNs          uint16         `json:"syn_retransmissions"`
-	SYNACKs       uint16         `json:"syn_ack_retransmissions"`
-}
-
-type jsonConnection struct {
-	Type            string         `json:"type"` // "connection"
-	Time            time.Time      `json:"time"` // of the end
-	Netns           string         `json:"netns,omitempty"`
-	File            string         `json:"file,omitempty"`
-	Interface       string         `json:"interface,omitempty"`
-	Originator      netip.AddrPort `json:"originator"`
-	Responder       netip.AddrPort `json:"responder"`
-	OriginatorKnown bool           `json:"originator_known"`
-	Role            string         `json:"role"`
-	Unseen          bool           `json:"unseen"`
-	Teardown        string         `json:"teardown"`
-	Closer          string         `json:"closer"`
-	FINsCrossed     bool           `json:"fins_crossed"`
-	Start           time.Time      `json:"start"`
-	Duration        float64        `json:"duration_seconds"`
-	OriginatorBytes *uint32        `json:"originator_bytes,omitempty"`
-	ResponderBytes  *uint32        `json:"responder_bytes,omitempty"`
-	History         string         `json:"history"`
-}
-
-// jsonLines prints one JSON object a line.
+// jsonLines prints the lines of --output json, one object each. Times are RFC 3339 with nanoseconds, durations in seconds.
+// Names are stable; a field that is absent is not known. The README has them in a table.
 type jsonLines struct {
-	w   *bufio.Writer // remembers its first error, for flush
-	enc *json.Encoder
-
-	files bool // points are in files, not in namespaces
+	w     *bufio.Writer // remembers its first error, for flush
+	files bool          // points are in files, not in namespaces
+	clock clock
+	line  []byte
 }
 
 func newJSON(w io.Writer) *jsonLines {
-	buf := newBuffer(w)
-	return &jsonLines{w: buf, enc: json.NewEncoder(buf)}
+	return &jsonLines{w: newBuffer(w), clock: clock{layout: "2006-01-02T15:04:05", in: time.UTC}}
 }
 
 func (j *jsonLines) handshake(h *decode.Handshake) {
-	netns, file := j.place(h.Point)
-	j.enc.Encode(jsonHandshake{
-		Type:          "handshake",
-		Time:          utc(h.End),
-		Netns:         netns,
-		File:          file,
-		Interface:     h.Point.Interface,
-		Originator:    h.Originator,
-		Responder:     h.Responder,
-		Role:          h.Role.String(),
-		Outcome:       h.Outcome.String(),
-		Start:         utc(h.Start),
-		ResponderLeg:  legOf(h.ResponderLeg),
-		OriginatorLeg: legOf(h.OriginatorLeg),
-		Total:         legOf(h.Total),
-		SYNs:          h.SYNs,
-		SYNACKs:       h.SYNACKs,
-	})
+	j.begin("handshake")
+	j.time("time", h.End)
+	j.place(h.Point)
+	j.socket("originator", h.Originator)
+	j.socket("responder", h.Responder)
+	j.word("role", h.Role.String())
+	j.word("outcome", h.Outcome.String())
+	j.time("start", h.Start)
+	j.leg("responder_leg", h.ResponderLeg)
+	j.leg("originator_leg", h.OriginatorLeg)
+	j.leg("total", h.Total)
+	j.count("syn_retransmissions", uint64(h.SYNs))
+	j.count("syn_ack_retransmissions", uint64(h.SYNACKs))
+	j.end()
 }
 
 func (j *jsonLines) connection(c *decode.Connection) {
-	netns, file := j.place(c.Point)
-	line := jsonConnection{
-		Type:            "connection",
-		Time:            utc(c.End),
-		Netns:           netns,
-		File:            file,
-		Interface:       c.Point.Interface,
-		Originator:      c.Originator,
-		Responder:       c.Responder,
-		OriginatorKnown: c.OriginatorKnown,
-		Role:            c.Role.String(),
-		Unseen:          c.Unseen,
-		Teardown:        c.Teardown.String(),
-		Closer:          c.Closer.String(),
-		FINsCrossed:     c.FINsCrossed,
-		Start:           utc(c.Start),
-		Duration:        c.Duration().Seconds(),
-		History:         c.History,
+	j.begin("connection")
+	j.time("time", c.End)
+	j.place(c.Point)
+	j.socket("originator", c.Originator)
+	j.socket("responder", c.Responder)
+	j.yesNo("originator_known", c.OriginatorKnown)
+	j.word("role", c.Role.String())
+	j.yesNo("unseen", c.Unseen)
+	j.word("teardown", c.Teardown.String())
+	j.word("closer", c.Closer.String())
+	j.yesNo("fins_crossed", c.FINsCrossed)
+	j.time("start", c.Start)
+	j.seconds("duration_seconds", c.Duration())
+	for side, name := range [...]string{"originator_bytes", "responder_bytes"} {
+		if c.BytesKnown[side] {
+			j.count(name, uint64(c.Bytes[side]))
+		}
 	}
-	if c.BytesKnown[decode.Originator] {
-		line.OriginatorBytes = &c.Bytes[decode.Originator]
-	}
-	if c.BytesKnown[decode.Responder] {
-		line.ResponderBytes = &c.Bytes[decode.Responder]
-	}
-	j.enc.Encode(line)
+	j.word("history", c.History)
+	j.end()
 }
 
-// place returns the name of p's namespace, or file.
-func (j *jsonLines) place(p *decode.Point) (netns, file string) {
-	if j.files {
-		return "", p.Netns
+// place says where p is.
+func (j *jsonLines) place(p *decode.Point) {
+	switch {
+	case p.Netns == "":
+	case j.files:
+		j.text("file", p.Netns)
+	default:
+		j.text("netns", p.Netns)
 	}
-	return p.Netns, ""
+	if p.Interface != "" {
+		j.text("interface", p.Interface)
+	}
+}
+
+func (j *jsonLines) leg(name string, l decode.Leg) {
+	if !l.Known {
+		return
+	}
+	j.key(name)
+	j.line = append(j.line, `{"first_seconds":`...) // from the first transmission: what the user waited
+	j.line = appendSeconds(j.line, l.First)
+	j.line = append(j.line, `,"last_seconds":`...) // from the last before the answer: the network's round trip
+	j.line = append(appendSeconds(j.line, l.Last), '}')
+}
+
+func (j *jsonLines) begin(typ string) {
+	j.line = append(j.line[:0], `{"type":"`...)
+	j.line = append(append(j.line, typ...), '"')
+}
+
+func (j *jsonLines) end() {
+	j.line = append(j.line, "}\n"...)
+	j.w.Write(j.line)
+}
+
+func (j *jsonLines) key(name string) {
+	j.line = append(append(append(j.line, `,"`...), name...), `":`...)
+}
+
+func (j *jsonLines) time(name string, ns int64) {
+	j.key(name)
+	var left uint32
+	j.line, left = j.clock.append(append(j.line, '"'), ns)
+	j.line = append(appendFraction(j.line, left), `Z"`...)
+}
+
+func (j *jsonLines) socket(name string, s netip.AddrPort) {
+	j.key(name)
+	j.line = append(s.AppendTo(append(j.line, '"')), '"')
+}
+
+// word prints a string of letters and underscores.
+func (j *jsonLines) word(name, s string) {
+	j.key(name)
+	j.line = append(append(append(j.line, '"'), s...), '"')
+}
+
+// text prints any string.
+func (j *jsonLines) text(name, s string) {
+	if strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' || strings.ContainsRune(`"\<>&`, r) }) {
+		quoted, _ := json.Marshal(s) // of strings it makes no error
+		j.key(name)
+		j.line = append(j.line, quoted...)
+		return
+	}
+	j.word(name, s)
+}
+
+func (j *jsonLines) count(name string, n uint64) {
+	j.key(name)
+	j.line = strconv.AppendUint(j.line, n, 10)
+}
+
+func (j *jsonLines) yesNo(name string, v bool) {
+	j.key(name)
+	j.line = strconv.AppendBool(j.line, v)
+}
+
+func (j *jsonLines) seconds(name string, d time.Duration) {
+	j.key(name)
+	j.line = appendSeconds(j.line, d)
 }
 
 func (j *jsonLines) flush() error { return j.w.Flush() }
 
-func utc(ns int64) time.Time { return time.Unix(0, ns).UTC() }
-
-func legOf(l decode.Leg) *jsonLeg {
-	if !l.Known {
-		return nil
+// appendSeconds appends a duration in seconds.
+func appendSeconds(dst []byte, d time.Duration) []byte {
+	if d < 0 {
+		dst = append(dst, '-')
 	}
-	return &jsonLeg{l.First.Seconds(), l.Last.Seconds()}
+	v := uint64(max(d, -d))
+	return appendFraction(strconv.AppendUint(dst, v/1e9, 10), uint32(v%1e9))
 }
+
+// appendFraction appends nanoseconds as a fraction of a second, without zeros at its end.
+func appendFraction(dst []byte, nanos uint32) []byte {
+	if nanos == 0 {
+		return dst
+	}
+	dst = appendDigits(append(dst, '.'), nanos, 9)
+	for dst[len(dst)-1] == '0' {
+		dst = dst[:len(dst)-1]
+	}
+	return dst
+}
+
+func utc(ns int64) time.Time { return time.Unix(0, ns).UTC() }

@@ -91,13 +91,8 @@ func read(ctx context.Context, o readOptions, stdin io.Reader, stdout, stderr io
 		return err
 	}
 	bar := newProgress(stderr, o, isTerminal(stdout))
-	r := &replay{
-		out:    out,
-		decap:  o.decap,
-		labels: len(o.files) > 1,
-		totals: newTotals(),
-	}
-	r.segment, _ = out.(segmentSink)
+	r := newReplay(out)
+	r.decap, r.labels = o.decap, len(o.files) > 1
 	failed := false
 	for _, name := range o.files {
 		errs := r.readFile(ctx, name, stdin, bar)

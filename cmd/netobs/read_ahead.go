@@ -17,6 +17,7 @@ const (
 // has read one from full gives it back to empty. run ends by closing full.
 type readAhead struct {
 	full, empty chan *batch
+	options     bool   // whether segments keep their options: a tracker does not look at them
 	filling     *batch // of the goroutine of run
 	err         error  // why it ended; valid iff full is closed
 }
@@ -27,8 +28,13 @@ type batch struct {
 	options  []byte
 }
 
-func newReadAhead() *readAhead {
-	a := &readAhead{full: make(chan *batch, batchesMost), empty: make(chan *batch, batchesMost), filling: newBatch()}
+func newReadAhead(options bool) *readAhead {
+	a := &readAhead{
+		full:    make(chan *batch, batchesMost),
+		empty:   make(chan *batch, batchesMost),
+		options: options,
+		filling: newBatch(),
+	}
 	for range batchesMost - 1 {
 		a.empty <- newBatch()
 	}
@@ -48,7 +54,10 @@ func (a *readAhead) run(p *pcap.Reader) {
 	var seg decode.Segment
 	for a.err = p.Next(&seg); a.err == nil; a.err = p.Next(&seg) {
 		b := a.filling
-		if n := len(b.options); len(seg.Options) > 0 {
+		switch n := len(b.options); {
+		case !a.options:
+			seg.Options = nil
+		case len(seg.Options) > 0:
 			b.options = append(b.options, seg.Options...)
 			seg.Options = slices.Clip(decode.Options(b.options[n:]))
 		}

@@ -28,39 +28,48 @@ const (
 	pointsMost = 1 << 12
 )
 
-// segmentSink is a sink that wants to see segments, too.
+// segmentSink is a sink that wants to see segments, and nothing else.
 type segmentSink interface {
+	sink
 	segment(*decode.Segment)
 	restart() // segments to come have nothing to do with those before
 }
 
 // replay gives capture files to a tracker, as pipeline does with live events.
 type replay struct {
-	out     sink
-	segment segmentSink // out, or nil
-	decap   bool
-	labels  bool // several files: points have their names
-	totals  *totals
+	out      sink
+	segments segmentSink // out, or nil
+	decap    bool
+	labels   bool // several files: points have their names
+	totals   *totals
 
 	// A world is what the files know that continue each other.
-	tracker *decode.Tracker
-	last    int64 // latest time in the world
+	begun   bool
+	tracker *decode.Tracker // nil if the world is for segments
+	last    int64           // latest time in the world
 	points  uint32
+}
+
+func newReplay(out sink) *replay {
+	r := &replay{out: out, totals: newTotals()}
+	r.segments, _ = out.(segmentSink)
+	return r
 }
 
 // join makes the world ready for a file that begins at a time.
 func (r *replay) join(begin int64) {
-	if r.tracker != nil && begin >= r.last-int64(outOfOrder) {
-		if begin-r.last > int64(breakAfter) {
+	if r.begun && begin >= r.last-int64(outOfOrder) {
+		if r.tracker != nil && begin-r.last > int64(breakAfter) {
 			r.tracker.Loss(r.last)
 		}
 		return
 	}
 	r.endWorld()
-	if r.segment != nil {
-		r.segment.restart()
+	r.begun, r.last = true, math.MinInt64
+	if r.segments != nil {
+		r.segments.restart()
+		return
 	}
-	r.last = math.MinInt64
 	r.tracker = decode.NewTracker(decode.TrackerOptions{
 		EverySegment: true,
 		Capacity:     replayCapacity,
@@ -92,7 +101,7 @@ func (r *replay) readFile(ctx context.Context, name string, stdin io.Reader, bar
 		return []error{err}
 	}
 	defer in.Close()
-	ahead := newReadAhead()
+	ahead := newReadAhead(r.segments != nil)
 	in.before = func(n int64) {
 		bar.add(n)
 		ahead.handOver() // this may be a pipe with nothing more to say for now
@@ -144,21 +153,31 @@ func (r *replay) take(ahead *readAhead, name string, stop func()) {
 			}
 			seg.Point = point
 			r.last = max(r.last, seg.Time)
-			r.tracker.Advance(r.last) // each time, so that results come in the order of their times
-			r.tracker.Step(seg)
-			if r.segment != nil {
-				r.segment.segment(seg)
-			}
+			r.step(seg)
 		}
 		ahead.empty <- b
-		if r.out.flush() != nil {
+		// All that was read is printed before there is a wait for more.
+		if len(ahead.full) == 0 && r.out.flush() != nil {
 			stop()
 		}
 	}
-	if from != nil {
-		r.tracker.Advance(r.last)
-		r.totals.saw(first, r.last)
+	if from == nil {
+		return
 	}
+	if r.tracker != nil {
+		r.tracker.Advance(r.last)
+	}
+	r.totals.saw(first, r.last)
+}
+
+// step takes one segment.
+func (r *replay) step(seg *decode.Segment) {
+	if r.segments != nil {
+		r.segments.segment(seg)
+		return
+	}
+	r.tracker.Advance(r.last) // each time, so that results come in the order of their times
+	r.tracker.Step(seg)
 }
 
 // newPoint returns the point of a file with an identity of its own. Captures do not tell namespaces: what files know of

@@ -5,14 +5,13 @@ import (
 	"io"
 	"net/netip"
 	"strconv"
-	"time"
 
 	"netobs/decode"
 )
 
 // appendSegment appends what tcpdump -n prints of a segment, after its time where it was seen.
-func appendSegment(dst []byte, seg *decode.Segment, places [2]string, seqBase, ackBase decode.Seq) []byte {
-	dst = time.Unix(0, seg.Time).AppendFormat(dst, clockFormat)
+func appendSegment(dst []byte, at *clock, seg *decode.Segment, places [2]string, seqBase, ackBase decode.Seq) []byte {
+	dst = at.appendTimeOfDay(dst, seg.Time)
 	for _, place := range places {
 		if place != "" {
 			dst = append(append(dst, ' '), place...)
@@ -86,16 +85,19 @@ func (n *numbering) bases(seg *decode.Segment) (seq, ack decode.Seq) {
 type segmentLines struct {
 	discard
 	w         *bufio.Writer
+	clock     clock
 	line      []byte
 	numbering numbering
 }
 
-func newSegmentLines(w io.Writer) *segmentLines { return &segmentLines{w: newBuffer(w)} }
+func newSegmentLines(w io.Writer) *segmentLines {
+	return &segmentLines{w: newBuffer(w), clock: timeOfDay()}
+}
 
 func (s *segmentLines) segment(seg *decode.Segment) {
 	seqBase, ackBase := s.numbering.bases(seg)
 	places := [2]string{seg.Point.Netns, seg.Point.Interface}
-	s.line = append(appendSegment(s.line[:0], seg, places, seqBase, ackBase), '\n')
+	s.line = append(appendSegment(s.line[:0], &s.clock, seg, places, seqBase, ackBase), '\n')
 	s.w.Write(s.line) // the error is that of flush
 }
 

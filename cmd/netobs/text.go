@@ -2,11 +2,10 @@ package main
 
 import (
 	"bufio"
-	"fmt"
 	"io"
 	"net/netip"
-	"strings"
-	"time"
+	"strconv"
+	"unicode/utf8"
 
 	"netobs/decode"
 )
@@ -25,69 +24,135 @@ const clockFormat = "15:04:05.000000"
 // text prints one line for each handshake and each end of a connection. Columns grow with what they hold, so that lines
 // below each other stay aligned. One of width 0 is left out while nothing is known for it.
 type text struct {
-	w      *bufio.Writer
+	w      *bufio.Writer // remembers its first error, for flush
 	colour bool
 	width  [4]int // netns, interface, ends, role
+	clock  clock
+	line   []byte
 }
+
+// Widths of columns with words.
+const (
+	verdictWidth = 10
+	legWidth     = 6
+)
 
 func newText(w io.Writer, colour bool) *text {
-	return &text{w: newBuffer(w), colour: colour, width: [4]int{4, 2, 33, 10}}
-}
-
-// prefix prints what all lines begin with.
-func (t *text) prefix(at int64, p *decode.Point, originator, responder netip.AddrPort, role decode.Role) {
-	columns := [4]string{p.Netns, p.Interface, originator.String() + " > " + responder.String(), role.String()}
-	if role == decode.RoleUnknown && t.width[3] == 0 {
-		columns[3] = ""
-	}
-	fmt.Fprint(t.w, t.painted(dim, time.Unix(0, at).Format(clockFormat)))
-	for i, c := range columns {
-		if t.width[i] = max(t.width[i], len(c)); t.width[i] == 0 {
-			continue
-		}
-		fmt.Fprintf(t.w, "  %-*s", t.width[i], c)
-	}
+	return &text{w: newBuffer(w), colour: colour, width: [4]int{4, 2, 33, 10}, clock: timeOfDay()}
 }
 
 func (t *text) handshake(h *decode.Handshake) {
-	t.prefix(h.End, h.Point, h.Originator, h.Responder, h.Role)
-	fmt.Fprintf(t.w, "  handshake %s", t.painted(outcomeColour(h.Outcome), fmt.Sprintf("%-10s", h.Outcome)))
-	for _, leg := range []struct {
-		name string
-		decode.Leg
-	}{{"responder leg", h.ResponderLeg}, {"originator leg", h.OriginatorLeg}, {"total", h.Total}} {
-		took := "-"
-		if leg.Known {
-			took = short(leg.First)
-		}
-		fmt.Fprintf(t.w, "  %s %-6s", leg.name, took)
-	}
-	fmt.Fprintf(t.w, "  retransmissions %d\n", int(h.SYNs)+int(h.SYNACKs))
+	t.begin(h.End, h.Point, h.Originator, h.Responder, h.Role)
+	t.add("  handshake ")
+	t.verdict(outcomeColour(h.Outcome), h.Outcome.String())
+	t.leg("  responder leg ", h.ResponderLeg)
+	t.leg("  originator leg ", h.OriginatorLeg)
+	t.leg("  total ", h.Total)
+	t.add("  retransmissions ")
+	t.line = strconv.AppendUint(t.line, uint64(h.SYNs)+uint64(h.SYNACKs), 10)
+	t.end()
 }
 
 func (t *text) connection(c *decode.Connection) {
-	t.prefix(c.End, c.Point, c.Originator, c.Responder, c.Role)
-	fmt.Fprintf(t.w, "  teardown  %s", t.painted(teardownColour(c.Teardown), fmt.Sprintf("%-10s", c.Teardown)))
-	crossed := ""
+	t.begin(c.End, c.Point, c.Originator, c.Responder, c.Role)
+	t.add("  teardown  ")
+	t.verdict(teardownColour(c.Teardown), c.Teardown.String())
+	t.add("  closed first by ")
+	t.add(c.Closer.String())
 	if c.FINsCrossed {
-		crossed = " (FINs crossed)"
+		t.add(" (FINs crossed)")
 	}
-	unseen := ""
+	t.add("  lasted ")
+	t.line = appendShort(t.line, c.Duration())
+	t.bytes("  originator sent ", c, decode.Originator)
+	t.bytes(", responder ", c, decode.Responder)
+	t.add("  history ")
+	t.add(c.History)
 	if c.Unseen {
-		unseen = "  handshake unseen"
+		t.add("  handshake unseen")
 	}
-	fmt.Fprintf(t.w, "  closed first by %s%s  lasted %s  originator sent %s, responder %s  history %s%s\n", c.Closer,
-		crossed, short(c.Duration()), bytesOf(c, decode.Originator), bytesOf(c, decode.Responder), c.History, unseen)
+	t.end()
+}
+
+// begin begins a line with what all lines begin with.
+func (t *text) begin(at int64, p *decode.Point, originator, responder netip.AddrPort, role decode.Role) {
+	t.line = t.line[:0]
+	t.paint(dim)
+	t.line = t.clock.appendTimeOfDay(t.line, at)
+	t.unpaint()
+	t.column(0, p.Netns)
+	t.column(1, p.Interface)
+	t.add("  ")
+	start := len(t.line)
+	t.line = originator.AppendTo(t.line)
+	t.add(" > ")
+	t.line = responder.AppendTo(t.line)
+	t.width[2] = max(t.width[2], len(t.line)-start)
+	t.line = pad(t.line, start, t.width[2])
+	if role == decode.RoleUnknown && t.width[3] == 0 {
+		return
+	}
+	t.column(3, role.String())
+}
+
+// column appends a column.
+func (t *text) column(i int, s string) {
+	if t.width[i] = max(t.width[i], utf8.RuneCountInString(s)); t.width[i] == 0 {
+		return
+	}
+	t.add("  ")
+	t.padded(s, t.width[i])
+}
+
+func (t *text) verdict(colour, s string) {
+	t.paint(colour)
+	t.padded(s, verdictWidth)
+	t.unpaint()
+}
+
+func (t *text) leg(name string, leg decode.Leg) {
+	t.add(name)
+	start := len(t.line)
+	if leg.Known {
+		t.line = appendShort(t.line, leg.First)
+	} else {
+		t.add("-")
+	}
+	t.line = pad(t.line, start, legWidth)
+}
+
+func (t *text) bytes(name string, c *decode.Connection, side decode.Side) {
+	t.add(name)
+	if c.BytesKnown[side] {
+		t.line = strconv.AppendUint(t.line, uint64(c.Bytes[side]), 10)
+	} else {
+		t.add("?")
+	}
+	t.add(" B")
+}
+
+func (t *text) add(s string) { t.line = append(t.line, s...) }
+
+func (t *text) padded(s string, width int) {
+	start := len(t.line)
+	t.add(s)
+	t.line = pad(t.line, start, width)
+}
+
+func (t *text) paint(colour string) {
+	if t.colour {
+		t.add(colour)
+	}
+}
+
+func (t *text) unpaint() { t.paint(plain) }
+
+func (t *text) end() {
+	t.line = append(t.line, '\n')
+	t.w.Write(t.line)
 }
 
 func (t *text) flush() error { return t.w.Flush() }
-
-func (t *text) painted(colour, s string) string {
-	if !t.colour {
-		return s
-	}
-	return colour + s + plain
-}
 
 func outcomeColour(o decode.Outcome) string {
 	switch o {
@@ -107,34 +172,4 @@ func teardownColour(t decode.Teardown) string {
 		return red
 	}
 	return yellow
-}
-
-func bytesOf(c *decode.Connection, side decode.Side) string {
-	if !c.BytesKnown[side] {
-		return "? B"
-	}
-	return fmt.Sprintf("%d B", c.Bytes[side])
-}
-
-// short prints a duration with three digits: 9.13µs, 1.25ms, 3.00s.
-func short(d time.Duration) string {
-	unit, name := time.Nanosecond, "ns"
-	switch {
-	case d >= time.Second:
-		unit, name = time.Second, "s"
-	case d >= time.Millisecond:
-		unit, name = time.Millisecond, "ms"
-	case d >= time.Microsecond:
-		unit, name = time.Microsecond, "µs"
-	}
-	v := float64(d) / float64(unit)
-	digits := 2
-	for limit := 10.0; digits > 0 && v >= limit; limit *= 10 {
-		digits--
-	}
-	s := fmt.Sprintf("%.*f", digits, v)
-	if name == "ns" {
-		s, _, _ = strings.Cut(s, ".")
-	}
-	return s + name
 }
