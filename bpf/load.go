@@ -26,7 +26,7 @@ type Options struct {
 	RingBytes uint32
 	// Number of connections whose reports are remembered. 0 means 131 072.
 	Flows uint32
-	// Fill of the ring in bytes at which the reader is woken before its deadline. 0 means 64 KiB.
+	// Fill of the ring in bytes at which the reader is woken before its deadline. 0 means an eighth of the ring.
 	WakeupBytes uint32
 	// Report every segment, not only control segments, and the TCP options of all: for telling the story of a few
 	// connections, not for production.
@@ -58,7 +58,7 @@ func Load(opts Options) (_ *Programs, err error) {
 		spec.Maps[netobsMapFlows].MaxEntries = opts.Flows
 	}
 	if opts.WakeupBytes == 0 {
-		opts.WakeupBytes = 64 << 10
+		opts.WakeupBytes = spec.Maps[netobsMapRing].MaxEntries / 8
 	}
 	var seed [5]uint64
 	if err := binary.Read(rand.Reader, binary.NativeEndian, &seed); err != nil {

@@ -46,7 +46,8 @@ type Loader struct {
 	attachTCX    func(link.TCXOptions) (io.Closer, error)
 	own          *owner // see Loader.owner
 
-	read atomic.Uint64 // records taken from the ring
+	read    atomic.Uint64 // records taken from the ring
+	changes atomic.Uint64 // of a name or address that the reader may remember; see known
 
 	mu         sync.Mutex
 	namespaces []*namespace

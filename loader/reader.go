@@ -5,51 +5,65 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
-	"github.com/cilium/ebpf/ringbuf"
 	"golang.org/x/sys/unix"
 
 	"netobs/bpf"
 	"netobs/decode"
 )
 
-// DefaultTick is how long records may wait in the ring when traffic is low.
-const DefaultTick = 100 * time.Millisecond
+// DefaultLatency is how long records may wait in the ring when traffic is low. With what it takes to be scheduled, a
+// line is out within 100 ms.
+const DefaultLatency = 80 * time.Millisecond
 
-// ErrDrained is returned by Reader.Next when it found the ring empty at a tick. See Reader.Now.
+// ErrDrained is returned by Reader.Next each time it found the ring empty. See Reader.Now.
 var ErrDrained = errors.New("ring is empty")
 
 // ErrFlushed is returned by Reader.Next after Reader.Flush, when all records were read.
 var ErrFlushed = errors.New("ring is read to its end")
 
-// A Reader takes the records of the fronts from the ring buffer. It belongs to one goroutine; only Flush may be called
-// by others.
+// A Reader takes the records of the fronts from the ring buffer. It belongs to one goroutine; only Flush and Close may be
+// called by others.
+//
+// It sleeps only when the ring is empty: until the fill crosses bpf.Options.WakeupBytes, at most for the latency. So a busy
+// host costs few wake-ups, each for many records, and an idle one twelve a second.
 type Reader struct {
-	l      *Loader
-	ring   *ringbuf.Reader
-	record ringbuf.Record
-	tick   time.Duration
-	epoch  int64 // CLOCK_REALTIME less CLOCK_MONOTONIC, in ns
-	due    int64 // CLOCK_MONOTONIC of the next tick
-	now    int64 // of the last tick, on the clock of segments
+	l       *Loader
+	ring    *ring
+	bell    *doorbell
+	latency time.Duration
+	flushed atomic.Bool
+	closed  atomic.Bool
+	known   known
+
+	epoch  int64  // CLOCK_REALTIME less CLOCK_MONOTONIC, in ns
+	now    int64  // when the ring was last found empty, on the clock of segments
+	idle   bool   // nothing was read since
+	read   uint64 // records not yet told to the Loader
 	lost   uint64
 	jumped bool // the clock of segments was set since Lost was last asked
 }
 
-// NewReader returns the reader of l, which has only one. The caller closes it. A tick of 0 means DefaultTick.
-func (l *Loader) NewReader(tick time.Duration) (*Reader, error) {
-	ring, err := ringbuf.NewReader(l.progs.Ring)
+// NewReader returns the reader of l, which has only one. The caller closes it. latency is how long a record may wait in
+// the ring; 0 means DefaultLatency.
+func (l *Loader) NewReader(latency time.Duration) (*Reader, error) {
+	ring, err := newRing(l.progs.Ring)
 	if err != nil {
 		return nil, fmt.Errorf("open ring buffer: %w", err)
 	}
-	if tick == 0 {
-		tick = DefaultTick
+	bell, err := newDoorbell(l.progs.Ring, func() bool { return ring.fill() > 0 })
+	if err != nil {
+		return nil, fmt.Errorf("wait for ring buffer: %w", err)
 	}
-	r := &Reader{l: l, ring: ring, tick: tick, epoch: epoch()}
+	if latency == 0 {
+		latency = DefaultLatency
+	}
+	r := &Reader{l: l, ring: ring, bell: bell, latency: latency, epoch: epoch()}
+	r.known.of(l)
 	r.now = r.epoch + monotonic()
-	r.schedule()
 	return r, nil
 }
 
@@ -63,13 +77,7 @@ func monotonic() int64 {
 	return ts.Nano()
 }
 
-// schedule sets the time of the next tick.
-func (r *Reader) schedule() {
-	r.due = monotonic() + int64(r.tick)
-	r.ring.SetDeadline(time.Now().Add(r.tick))
-}
-
-// followClock notices that the machine slept, or that its clock was set, since the last tick.
+// followClock notices that the machine slept, or that its clock was set, since it was last called.
 func (r *Reader) followClock() {
 	const most = int64(time.Second)
 	if now := epoch(); now-r.epoch > most || r.epoch-now > most {
@@ -77,31 +85,78 @@ func (r *Reader) followClock() {
 	}
 }
 
-// Next waits for a segment and fills seg. It returns ErrDrained at each tick, when all that was in the ring is read, and
-// ErrFlushed after Flush. seg.Options are valid until the next call.
+// Next waits for a segment and fills seg. It returns ErrDrained each time when all that was in the ring is read, at least
+// once per latency when there is nothing; ErrFlushed after Flush, and os.ErrClosed after Close. seg.Options are valid until
+// the next call.
 func (r *Reader) Next(seg *decode.Segment) error {
 	for {
-		err := r.ring.ReadInto(&r.record)
-		switch {
-		case errors.Is(err, os.ErrDeadlineExceeded):
-			// The time that was due, not the present one: the ring was found empty between the two, and this goroutine
-			// may have been stopped since.
-			r.followClock()
-			r.now = r.epoch + r.due
-			r.settle()
-			r.schedule()
-			return ErrDrained
-		case errors.Is(err, ringbuf.ErrFlushed):
-			r.settle()
-			return ErrFlushed
-		case err != nil:
-			return fmt.Errorf("read ring buffer: %w", err)
+		record := r.ring.take()
+		if record == nil {
+			// The time before the look, not after: this goroutine may be stopped in between.
+			now := monotonic()
+			if record = r.ring.take(); record == nil {
+				if err := r.empty(now); err != nil {
+					return err
+				}
+				continue
+			}
 		}
-		r.l.read.Add(1)
-		if r.segment(seg) {
+		r.idle = false
+		if r.read++; r.read == 1024 {
+			r.tell()
+		}
+		if r.segment(record, seg) {
 			return nil
 		}
 	}
+}
+
+// empty is called when the ring was found empty at a time. It returns what to tell the caller of Next; nil after a wait.
+func (r *Reader) empty(now int64) error {
+	switch {
+	case r.closed.Load():
+		return os.ErrClosed
+	case r.idle:
+		r.idle = false
+		err := r.sleep()
+		if r.closed.Load() {
+			return os.ErrClosed
+		}
+		if err != nil {
+			return fmt.Errorf("wait for ring buffer: %w", err)
+		}
+		return nil
+	}
+	r.idle = true
+	r.ring.free()
+	r.tell()
+	r.followClock()
+	r.now = r.epoch + now
+	r.settle()
+	if r.flushed.Load() {
+		return ErrFlushed
+	}
+	return ErrDrained
+}
+
+// sleep waits for the bell, at most for the latency.
+func (r *Reader) sleep() error {
+	if err := r.bell.set(time.Now().Add(r.latency)); err != nil {
+		return err
+	}
+	if r.flushed.Load() { // and rang, perhaps before the bell was set
+		return nil
+	}
+	if err := r.bell.wait(); !errors.Is(err, os.ErrDeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// tell counts the records read, for those who scrape.
+func (r *Reader) tell() {
+	r.l.read.Add(r.read)
+	r.read = 0
 }
 
 // settle forgets points whose last records were read. Call it when the ring was found empty.
@@ -112,6 +167,7 @@ func (r *Reader) settle() {
 	r.l.retired.drained()
 	for _, id := range r.l.retired.take() {
 		delete(r.l.points, id)
+		delete(r.known.points, id)
 	}
 }
 
@@ -119,12 +175,16 @@ func (r *Reader) settle() {
 func (r *Reader) Now() int64 { return r.now }
 
 // Lost reports whether records were lost since it was last asked, and the time up to which that may have been: now, as it
-// may be long since the last tick. A clock that was set is a loss, too: nobody knows how long a silence before was.
+// may be long since the ring was empty. A clock that was set is a loss, too: nobody knows how long a silence before was.
+// It is cheap enough to be asked for each segment: a record that is read was written after the losses before it were
+// counted.
 func (r *Reader) Lost() (upTo int64, more bool) {
 	lost := r.l.progs.RecordsLost()
-	more = lost != r.lost || r.jumped
+	if lost == r.lost && !r.jumped {
+		return 0, false
+	}
 	r.lost, r.jumped = lost, false
-	return r.epoch + monotonic(), more
+	return r.epoch + monotonic(), true
 }
 
 // Gone returns the ids of the namespaces that ended and whose last records were read, once.
@@ -135,24 +195,34 @@ func (r *Reader) Gone() []uint32 {
 }
 
 // Flush makes Next return what is in the ring, and then ErrFlushed. Detach first.
-func (r *Reader) Flush() error { return r.ring.Flush() }
+func (r *Reader) Flush() error {
+	r.flushed.Store(true)
+	return r.bell.ring()
+}
 
-// Close releases the ring's memory. A Next that waits returns.
-func (r *Reader) Close() error { return r.ring.Close() }
+// Close makes Next return os.ErrClosed when it has nothing else, also one that waits.
+func (r *Reader) Close() error {
+	r.closed.Store(true)
+	return r.bell.close()
+}
 
 // segment turns the record into seg. This is the only place that knows both. False: no such record kind.
-func (r *Reader) segment(seg *decode.Segment) bool {
-	raw := r.record.RawSample
-	if len(raw) < int(unsafe.Sizeof(bpf.SegmentRecord{})) {
+func (r *Reader) segment(record []byte, seg *decode.Segment) bool {
+	if len(record) < int(unsafe.Sizeof(bpf.SegmentRecord{})) {
 		return false
 	}
-	rec := (*bpf.SegmentRecord)(unsafe.Pointer(&raw[0])) // aligned: the slice is the reader's own allocation
+	rec := (*bpf.SegmentRecord)(unsafe.Pointer(&record[0])) // aligned: the kernel aligns records to eight bytes
 	if rec.Kind != bpf.RecordSegment {
 		return false
+	}
+	point := r.known.point(rec.Point)
+	if point == nil {
+		return false // cannot be: points are kept until their last record was read
 	}
 	dst := netip.AddrFrom16(rec.Dst).Unmap()
 	*seg = decode.Segment{
 		Time:      r.epoch + int64(rec.TimeNs),
+		Point:     point,
 		Src:       netip.AddrPortFrom(netip.AddrFrom16(rec.Src).Unmap(), rec.SrcPort),
 		Dst:       netip.AddrPortFrom(dst, rec.DstPort),
 		Seq:       decode.Seq(rec.Seq),
@@ -164,31 +234,11 @@ func (r *Reader) segment(seg *decode.Segment) bool {
 		Forwarded: rec.Forwarded != 0,
 	}
 	if rec.OptionsBytes > 0 {
-		options := raw[unsafe.Sizeof(*rec):]
+		options := record[unsafe.Sizeof(*rec):]
 		seg.Options = decode.Options(options[:min(int(rec.OptionsBytes), len(options))])
 	}
-	r.l.mu.Lock()
-	defer r.l.mu.Unlock()
-	seg.Point = r.l.points[rec.Point]
-	if seg.Point == nil {
-		return false // cannot be: points are kept until their last record was read
-	}
-	if seg.Point.Direction == decode.Ingress && seg.Has(decode.SYN) {
-		seg.ToLocal = r.l.isLocal(seg.Point.NetnsID, dst)
+	if point.Direction == decode.Ingress && seg.Has(decode.SYN) {
+		seg.ToLocal = r.known.isLocal(point.NetnsID, dst)
 	}
 	return true
-}
-
-// isLocal reports whether addr is an address of the namespace. The caller holds l.mu.
-func (l *Loader) isLocal(netnsID uint32, addr netip.Addr) bool {
-	if addr.IsLoopback() {
-		return true
-	}
-	ns := l.namespaces[netnsID-1] // ids count from 1, in order
-	for index := range ns.links {
-		if ns.local[localAddr{index, addr}] {
-			return true
-		}
-	}
-	return false
 }

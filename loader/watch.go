@@ -127,6 +127,7 @@ func (l *Loader) handle(ctx context.Context, ev linkEvent) {
 			} else {
 				ns.local[ev.addr] = true
 			}
+			l.changes.Add(1)
 			l.mu.Unlock()
 		}
 	}
@@ -171,6 +172,7 @@ func (l *Loader) refresh(ctx context.Context, ns *namespace) error {
 	for _, a := range addrs {
 		ns.local[a] = true
 	}
+	l.changes.Add(1)
 	l.mu.Unlock()
 
 	listed := make(map[int]bool)
@@ -264,6 +266,9 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 			l.points[p.id] = &moved
 		}
 	}
+	if renamed || old == nil {
+		l.changes.Add(1)
+	}
 	if old == nil || old.masterIndex != now.masterIndex || old.kind != now.kind {
 		l.updateBridgePorts(ns)
 	}
@@ -302,6 +307,7 @@ func (l *Loader) removeLink(ns *namespace, index int) {
 	l.detachIface(ns, i)
 	l.mu.Lock()
 	delete(ns.links, index)
+	l.changes.Add(1)
 	l.mu.Unlock()
 }
 

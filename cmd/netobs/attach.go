@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math/bits"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"netobs/bpf"
 	"netobs/loader"
 	"netobs/metrics"
 )
@@ -29,6 +32,8 @@ type attachOptions struct {
 	output     string
 	listen     string
 	listenSet  bool
+	latency    time.Duration
+	ringBytes  uint32
 	logLevel   slog.Level
 }
 
@@ -48,6 +53,10 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print connections: text, json or none")
 	fs.StringVar(&o.listen, "listen", defaultListen,
 		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
+	fs.DurationVar(&o.latency, "latency", loader.DefaultLatency,
+		"how long an event may wait when traffic is low: the longer, the fewer\nwake-ups")
+	fs.Uint32Var(&o.ringBytes, "ring-bytes", 8<<20,
+		"room for events not yet read, a power of two; one takes 80 or 120 bytes")
 	fs.TextVar(&o.logLevel, "log-level", slog.LevelWarn, "`level` from which to log: debug, info, warn or error")
 }
 
@@ -76,6 +85,12 @@ func (o *attachOptions) validate() error {
 		errs = append(errs, err)
 	}
 	errs = append(errs, checkListen(o.listen))
+	if o.latency < time.Millisecond || o.latency > time.Hour {
+		errs = append(errs, fmt.Errorf("--latency %s is not between 1ms and 1h", o.latency))
+	}
+	if page := uint32(os.Getpagesize()); bits.OnesCount32(o.ringBytes) != 1 || o.ringBytes < page || o.ringBytes > 1<<30 {
+		errs = append(errs, fmt.Errorf("--ring-bytes %d is no power of two between %d and %d", o.ringBytes, page, 1<<30))
+	}
 	selection := loader.Selection{Names: o.interfaces}
 	errs = append(errs, selection.Validate())
 	return errors.Join(errs...)
@@ -144,13 +159,14 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 		Select:     loader.Selection{Kinds: o.kinds, Names: o.interfaces},
 		Hooks:      o.hooks,
 		FastAttach: o.fastAttach,
+		BPF:        bpf.Options{RingBytes: o.ringBytes},
 		Log:        slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})),
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	p, err := newPipeline(l, out)
+	p, err := newPipeline(l, out, o.latency)
 	if err != nil {
 		return err
 	}

@@ -48,6 +48,8 @@ func TestBadInput(t *testing.T) {
 		{"kind", []string{"attach", "--netns", ns.Name, "--kind", "vet"}, 2, []string{"--kind vet", "loopback, veth"}},
 		{"glob", []string{"attach", "--netns", ns.Name, "--interface", "[a"}, 2, []string{`"[a"`, "syntax error"}},
 		{"log level", []string{"attach", "--netns", ns.Name, "--log-level", "loud"}, 2, []string{"--log-level", "loud"}},
+		{"latency", []string{"attach", "--netns", ns.Name, "--latency", "0s"}, 2, []string{"--latency 0s", "between 1ms"}},
+		{"ring", []string{"attach", "--netns", ns.Name, "--ring-bytes", "100000"}, 2, []string{"--ring-bytes 100000", "power of two"}},
 		{"pid is no pid", []string{"attach", "--pid", "-4"}, 2, []string{"--pid -4"}},
 		{"two mistakes", []string{"attach", "--kind", "x", "--netns", "y", "--output", "z"}, 2, []string{"--kind x", `not "z"`}},
 		{"near name", []string{"attach", "--netns", ns.Name + "x"}, 1, []string{"did you mean " + ns.Name}},

@@ -79,7 +79,7 @@ func record(ctx context.Context, log *slog.Logger, live func() error) (_ *record
 		}
 	}
 	w := newWitness()
-	p, err := newPipeline(l, w)
+	p, err := newPipeline(l, w, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -32,14 +32,14 @@ func TestLossIsNoSilence(t *testing.T) {
 	if err := l.Attach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPipeline(l, discard{})
+	p, err := newPipeline(l, discard{}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer p.close()
 	// The last tick must be before the SYNs, to see that the loss is not taken to end there.
 	nettest.Eventually(t, 10*time.Second, func() error {
-		if p.reader.Now() > time.Now().Add(-2*loader.DefaultTick).UnixNano() {
+		if p.reader.Now() > time.Now().Add(-2*loader.DefaultLatency).UnixNano() {
 			return errors.New("too early")
 		}
 		return nil

@@ -3,14 +3,19 @@ package main
 import (
 	"errors"
 	"runtime"
+	"time"
 
 	"netobs/decode"
 	"netobs/loader"
 	"netobs/metrics"
 )
 
-// advanceEvery is after how many segments without a pause the tracker's clock is moved.
-const advanceEvery = 1000
+// While the ring is never empty, the tracker's clock is moved after so many segments, and what happened is handed on after
+// so long.
+const (
+	advanceEvery = 1000
+	handOnEvery  = time.Second
+)
 
 // sink takes the results of the tracker. What the pointers show is valid only during the call.
 type sink interface {
@@ -35,8 +40,9 @@ type pipeline struct {
 	teardowns map[decode.Teardown]uint64
 }
 
-func newPipeline(l *loader.Loader, out sink) (*pipeline, error) {
-	reader, err := l.NewReader(0)
+// newPipeline returns the pipeline of l. latency is how long a segment may wait to be read; 0 means the default.
+func newPipeline(l *loader.Loader, out sink, latency time.Duration) (*pipeline, error) {
+	reader, err := l.NewReader(latency)
 	if err != nil {
 		return nil, err
 	}
@@ -67,26 +73,33 @@ func newPipeline(l *loader.Loader, out sink) (*pipeline, error) {
 func (p *pipeline) run() error {
 	var seg decode.Segment
 	var steps int
+	var handedOn int64 // on the clock of segments
 	for {
 		err := p.reader.Next(&seg)
 		switch {
 		case err == nil:
+			p.noteLoss()
 			place := p.tracker.Step(&seg)
 			if p.segment != nil {
 				p.segment(&seg, place)
 			}
-			if steps++; steps%advanceEvery == 0 {
-				p.noteLoss()
-				p.tracker.Advance(seg.Time)
+			if steps++; steps%advanceEvery != 0 {
+				continue
 			}
-			continue
-		case !errors.Is(err, loader.ErrDrained) && !errors.Is(err, loader.ErrFlushed):
+			p.tracker.Advance(seg.Time)
+			if seg.Time-handedOn < int64(handOnEvery) {
+				continue
+			}
+			handedOn = seg.Time
+		case errors.Is(err, loader.ErrDrained) || errors.Is(err, loader.ErrFlushed):
+			p.noteLoss()
+			p.tracker.Advance(p.reader.Now())
+			for _, netns := range p.reader.Gone() {
+				p.tracker.Detach(netns)
+			}
+			handedOn = p.reader.Now()
+		default:
 			return err
-		}
-		p.noteLoss()
-		p.tracker.Advance(p.reader.Now())
-		for _, netns := range p.reader.Gone() {
-			p.tracker.Detach(netns)
 		}
 		p.metrics.ObserveTallies(p.tracker.Tallies())
 		if err := p.out.flush(); err != nil {
@@ -98,7 +111,7 @@ func (p *pipeline) run() error {
 	}
 }
 
-// noteLoss tells the tracker before its clock moves that silence may be ours.
+// noteLoss tells the tracker, before it concludes anything, that what it misses may have been lost by us.
 func (p *pipeline) noteLoss() {
 	if upTo, lost := p.reader.Lost(); lost {
 		p.tracker.Loss(upTo)
