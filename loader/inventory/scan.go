@@ -1,0 +1,188 @@
+package inventory
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// nameDirs is where namespaces have names: those of people, and of most runtimes, and those of Docker.
+var nameDirs = []string{"/run/netns", "/run/docker/netns"}
+
+// process is one that is in a namespace.
+type process struct {
+	pid       int
+	name      string // as in /proc/PID/comm
+	container string // id, empty if in none
+}
+
+// scanNames finds the namespaces that have names. A file there that is no namespace, such as "ip netns add" makes just
+// before it becomes one, is none. It reports whether something changed.
+func (s *scanner) scanNames() bool {
+	old := s.names
+	s.names = make(map[uint64][]string)
+	for _, dir := range nameDirs {
+		entries, _ := os.ReadDir(s.root + dir) // none if there is no such directory
+		for _, e := range entries {
+			path := filepath.Join(dir, e.Name())
+			var st unix.Stat_t
+			if unix.Stat(s.root+path, &st) == nil && uint64(st.Dev) == s.dev {
+				s.names[st.Ino] = append(s.names[st.Ino], path)
+			}
+		}
+	}
+	for _, paths := range s.names {
+		slices.SortStableFunc(paths, func(a, b string) int { return boolInt(madeUp(a)) - boolInt(madeUp(b)) })
+	}
+	return !maps.EqualFunc(old, s.names, slices.Equal)
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// scanProcesses looks at all processes. It reads one link for each, and more only of the oldest of a namespace that is new.
+// It reports whether something changed.
+func (s *scanner) scanProcesses() bool {
+	old := maps.Clone(s.processes)
+	s.looked, s.skipped = 0, make(map[Skip]int)
+	pids := s.pids()
+	if len(pids) > 0 && pids[0] != 1 {
+		s.skipped[SkipHidden] = 1
+	}
+	members := make(map[uint64][]int)
+	for _, pid := range pids {
+		ino, err := s.netnsOf(pid)
+		if err != nil {
+			s.skip(err)
+			continue
+		}
+		s.looked++
+		if ino != s.host || len(members[ino]) == 0 {
+			members[ino] = append(members[ino], pid)
+		}
+	}
+	for ino := range s.processes {
+		if len(members[ino]) == 0 {
+			delete(s.processes, ino)
+		}
+	}
+	for ino, pids := range members {
+		s.setOldest(ino, pids)
+	}
+	return !maps.Equal(old, s.processes)
+}
+
+// executed looks at a process that called exec, and reports whether something changed.
+func (s *scanner) executed(pid int) bool {
+	ino, err := s.netnsOf(pid)
+	if err != nil || ino == s.host {
+		return false
+	}
+	old, ok := s.processes[ino]
+	if ok && old.pid != pid {
+		return false
+	}
+	now := s.look(pid)
+	if now.name == "" {
+		return false // it has ended
+	}
+	s.processes[ino] = now
+	return now != old
+}
+
+// setOldest finds out which process of a namespace is the oldest. The one that was the oldest is so while it is there.
+func (s *scanner) setOldest(ino uint64, pids []int) {
+	if ino == s.host {
+		s.processes[ino] = process{pid: pids[0]}
+		return
+	}
+	old := s.processes[ino]
+	if slices.Contains(pids, old.pid) {
+		old.name = s.commOf(old.pid) // exec changes it
+		s.processes[ino] = old
+		return
+	}
+	oldest, first := pids[0], ^uint64(0)
+	for _, pid := range pids {
+		if start, ok := s.startOf(pid); ok && start < first {
+			oldest, first = pid, start
+		}
+	}
+	s.processes[ino] = s.look(oldest)
+}
+
+// look reads what concerns us of a process that is not in the host's namespace.
+func (s *scanner) look(pid int) process {
+	cgroup, _ := os.ReadFile(s.procPath(pid, "cgroup")) // empty if it has ended
+	return process{pid: pid, name: s.commOf(pid), container: containerOf(string(cgroup))}
+}
+
+// pids are those of all processes that /proc shows, in ascending order.
+func (s *scanner) pids() []int {
+	dir, err := os.Open(s.root + "/proc")
+	if err != nil {
+		return nil
+	}
+	defer dir.Close()
+	names, _ := dir.Readdirnames(-1) // what could be read
+	var pids []int
+	for _, name := range names {
+		if pid, err := strconv.Atoi(name); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+func (s *scanner) procPath(pid int, file string) string {
+	return s.root + "/proc/" + strconv.Itoa(pid) + "/" + file
+}
+
+// netnsOf returns the inode of a process's namespace. It reads the link, net:[4026531840], which is cheaper than to follow
+// it.
+func (s *scanner) netnsOf(pid int) (uint64, error) {
+	var buf [64]byte
+	n, err := unix.Readlink(s.procPath(pid, "ns/net"), buf[:])
+	if err != nil {
+		return 0, err
+	}
+	digits, ok := bytes.CutPrefix(bytes.TrimSuffix(buf[:n], []byte("]")), []byte("net:["))
+	ino, err := strconv.ParseUint(string(digits), 10, 64)
+	if !ok || err != nil {
+		return 0, fmt.Errorf("link of the network namespace of process %d is %q", pid, buf[:n])
+	}
+	return ino, nil
+}
+
+// commOf returns the name of a process, empty if it has ended.
+func (s *scanner) commOf(pid int) string {
+	comm, _ := os.ReadFile(s.procPath(pid, "comm"))
+	return strings.TrimSuffix(string(comm), "\n")
+}
+
+// startOf returns when a process started, in clock ticks since boot: field 22 of proc_pid_stat(5). The name, in parentheses,
+// may hold anything.
+func (s *scanner) startOf(pid int) (uint64, bool) {
+	stat, err := os.ReadFile(s.procPath(pid, "stat"))
+	if err != nil {
+		return 0, false
+	}
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 {
+		return 0, false
+	}
+	start, err := strconv.ParseUint(string(fields[19]), 10, 64)
+	return start, err == nil
+}
