@@ -21,12 +21,12 @@ func (t *Tracker) enter(c *conn, p phase) {
 	if checkPhase != nil {
 		checkPhase(c.phase, p)
 	}
-	if l := t.listOf(c.phase); l != t.listOf(p) {
-		if l != nil {
-			t.table.unlink(l, c)
+	if was, is := t.listOf(c.phase), t.listOf(p); was != is {
+		if was != nil {
+			t.table.unlink(was, c)
 		}
-		if l = t.listOf(p); l != nil {
-			t.table.push(l, c)
+		if is != nil {
+			t.table.push(is, c)
 		}
 	}
 	if was, is := c.phase.opening(), p.opening(); is && !was {

@@ -208,7 +208,7 @@ func (c *conn) set(b connBits, on bool) {
 	}
 }
 
-// side returns the sender of a segment by keyOf's second result.
+// side returns the sender of a segment by the result of key.set.
 func (c *conn) side(high bool) Side {
 	if high == c.has(fromHigh) {
 		return Originator
@@ -259,18 +259,17 @@ func (c *conn) judgeRole() Role {
 	return RoleUnknown
 }
 
-// note adds a segment's letter to the history, and its bits to the completeness. D goes first for a side whose data did not come this way but whose numbers
-// say that it passed: zeek, which sees every segment, has noted it by then. Data on the FIN itself is no D for zeek. Where
-// one segment tells of both sides' data, the originator's goes first: most clients speak first.
+// note adds a segment's letter to the history, and its bits to the completeness. D goes first for a side whose data did not come
+// this way but whose numbers say that it passed: zeek, which sees every segment, has noted it by then. Data on the FIN itself is
+// no D for zeek. Where one segment tells of both sides' data, the originator's goes first: most clients speak first.
 func (c *conn) note(s Side, seg *Segment, acceptable bool) {
 	if acceptable && !c.has(everySegment) {
-		room := c.room(seg.Time)
-		for _, side := range [...]Side{Originator, Responder} {
+		for side := Originator; side <= Responder; side++ {
 			switch {
 			case side == s:
-				c.noteData(side, seg.Seq, room)
+				c.noteData(side, seg.Seq, seg.Time)
 			case seg.Has(ACK):
-				c.noteData(side, seg.Ack, room)
+				c.noteData(side, seg.Ack, seg.Time)
 			}
 		}
 	}
@@ -280,9 +279,9 @@ func (c *conn) note(s Side, seg *Segment, acceptable bool) {
 	c.completeness |= completenessOf(seg)
 }
 
-func (c *conn) noteData(s Side, to Seq, room uint32) {
+func (c *conn) noteData(s Side, to Seq, now int64) {
 	h := &c.half[s]
-	if h.has(issKnown) && !h.has(finSent) && h.ahead(to, room) && to != h.iss.Add(1) {
+	if h.has(issKnown) && !h.has(finSent) && to != h.iss.Add(1) && !c.history.has(s, letterD) && h.ahead(to, c.room(now)) {
 		c.history.add(s, letterD)
 		c.completeness |= SeenData
 	}

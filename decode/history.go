@@ -1,5 +1,7 @@
 package decode
 
+import "math/bits"
+
 // history is zeek's connection history, packed: five bits a letter, first letter lowest, 0 ends it. The letters, upper
 // case for the originator: S SYN, H SYN-ACK, A acknowledgment alone, D data, F FIN, R RST, I FIN with RST, Q other
 // impossible combinations of SYN, FIN and RST. Each is noted once a direction, S and H together once, as zeek does
@@ -25,15 +27,14 @@ const (
 	letterQ
 )
 
-// has reports whether letter l of side s was noted.
+// lowest has the lowest bit of each letter.
+const lowest history = (1<<(historyMax*historyBits) - 1) / (1<<historyBits - 1)
+
+// has reports whether letter l of side s was noted. It looks at all at once, for a letter of the difference that is zero: if there
+// is one, subtracting 1 from each sets its highest bit, which was not set.
 func (h history) has(s Side, l history) bool {
-	l += history(s) * historySides
-	for ; h != 0; h >>= historyBits {
-		if h&(1<<historyBits-1) == l {
-			return true
-		}
-	}
-	return false
+	diff := h ^ (l+history(s)*historySides)*lowest
+	return (diff-lowest)&^diff&(lowest<<(historyBits-1)) != 0
 }
 
 // add notes letter l of side s, unless it was. A history that is full, which takes impossible flags, stays as it is.
@@ -41,12 +42,8 @@ func (h *history) add(s Side, l history) {
 	if h.has(s, l) || l == letterH && h.has(s, letterS) || l == letterS && h.has(s, letterH) {
 		return
 	}
-	l += history(s) * historySides
-	for i := range historyMax {
-		if *h>>(i*historyBits) == 0 {
-			*h |= l << (i * historyBits)
-			return
-		}
+	if n := (bits.Len64(uint64(*h)) + historyBits - 1) / historyBits; n < historyMax {
+		*h |= (l + history(s)*historySides) << (n * historyBits)
 	}
 }
 

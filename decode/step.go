@@ -6,7 +6,8 @@ import "time"
 // saw them; those of different connections need not.
 func (t *Tracker) Step(seg *Segment) Place {
 	t.now = max(t.now, seg.Time)
-	k, high := keyOf(seg)
+	var k key
+	high := k.set(seg)
 	hash := k.hash(&t.table.secret)
 	c := t.table.find(&k, hash)
 

@@ -13,7 +13,7 @@ const (
 // from 1, 0 means none.
 type table struct {
 	conns    []*[chunkLen]conn
-	wide     []*[chunkLen][2][2]uint64 // addresses of connections with has(wideKey); nil where there was none
+	wide     []*[chunkLen][2]address // addresses of connections with has(wideKey); nil where there was none
 	index    index
 	points   pointSet
 	attempts attempts
@@ -57,12 +57,12 @@ func (t *table) holds(c *conn, k *key) bool {
 		return false
 	}
 	if c.has(wideKey) {
-		return *t.wideOf(c.slot) == [2][2]uint64{k.low, k.high}
+		return *t.wideOf(c.slot) == [2]address{k.low, k.high}
 	}
-	return c.low == uint32(k.low[1]) && c.high == uint32(k.high[1]) && !k.wide()
+	return c.low == uint32(k.low.lo) && c.high == uint32(k.high.lo) && !k.wide()
 }
 
-func (t *table) wideOf(slot uint32) *[2][2]uint64 {
+func (t *table) wideOf(slot uint32) *[2]address {
 	return &t.wide[(slot-1)>>chunkBits][(slot-1)%chunkLen]
 }
 
@@ -73,7 +73,7 @@ func (t *table) keyOf(c *conn) key {
 		w := t.wideOf(c.slot)
 		k.low, k.high = w[0], w[1]
 	} else {
-		k.low[1], k.high[1] = mapped|uint64(c.low), mapped|uint64(c.high)
+		k.low.lo, k.high.lo = mapped|uint64(c.low), mapped|uint64(c.high)
 	}
 	return k
 }
@@ -95,13 +95,13 @@ func (t *table) insert(k *key, hash, point uint32) *conn {
 		slot = t.used
 	}
 	c := t.at(slot)
-	*c = conn{slot: slot, point: point, low: uint32(k.low[1]), high: uint32(k.high[1]), lowPort: k.lowPort, highPort: k.highPort}
+	*c = conn{slot: slot, point: point, low: uint32(k.low.lo), high: uint32(k.high.lo), lowPort: k.lowPort, highPort: k.highPort}
 	if k.wide() {
 		c.bits = wideKey
 		if w := &t.wide[(slot-1)>>chunkBits]; *w == nil {
-			*w = new([chunkLen][2][2]uint64)
+			*w = new([chunkLen][2]address)
 		}
-		*t.wideOf(slot) = [2][2]uint64{k.low, k.high}
+		*t.wideOf(slot) = [2]address{k.low, k.high}
 	}
 	t.points.refs[point].conns++
 	t.index.add(hash, slot)

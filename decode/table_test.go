@@ -62,7 +62,8 @@ func slab(n int) *table {
 		if i%3 == 0 {
 			seg.Src, seg.Dst = socket("Y"), netip.AddrPortFrom(netip.AddrFrom16([16]byte{1, byte(i >> 16), byte(i >> 8), byte(i)}), 1)
 		}
-		k, _ := keyOf(&seg)
+		var k key
+		k.set(&seg)
 		t.insert(&k, k.hash(&t.secret), t.points.number(onLo, func(*Point) *NetnsTally { return &NetnsTally{} }))
 	}
 	return &t

@@ -180,25 +180,27 @@ func client(i int) netip.AddrPort {
 
 var onLo, toB = points["lo"], socket("B")
 
-// handshake completes connection i.
-func handshake(tr *Tracker, i int, now int64) {
-	a, b := client(i), toB
-	seg := Segment{Time: now, Point: onLo, Src: a, Dst: b, Seq: 100, Flags: SYN}
+// handshake completes connection i, whose initial sequence numbers are the time of its SYN.
+func handshake(tr *Tracker, i int, now int64) { connect(tr, client(i), toB, now) }
+
+func connect(tr *Tracker, a, b netip.AddrPort, now int64) {
+	iss := Seq(now)
+	seg := Segment{Time: now, Point: onLo, Src: a, Dst: b, Seq: iss, Flags: SYN}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 1, Point: onLo, Src: b, Dst: a, Seq: 300, Ack: 101, Flags: SYN | ACK}
+	seg = Segment{Time: now + 1, Point: onLo, Src: b, Dst: a, Seq: iss, Ack: iss + 1, Flags: SYN | ACK}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 2, Point: onLo, Src: a, Dst: b, Seq: 101, Ack: 301, Flags: ACK}
+	seg = Segment{Time: now + 2, Point: onLo, Src: a, Dst: b, Seq: iss + 1, Ack: iss + 1, Flags: ACK}
 	tr.Step(&seg)
 }
 
-// finish closes connection i.
-func finish(tr *Tracker, i int, now int64) {
-	a, b := client(i), toB
-	seg := Segment{Time: now, Point: onLo, Src: a, Dst: b, Seq: 200, Ack: 900, Flags: FIN | ACK}
+// finish closes connection i, which began at time syn.
+func finish(tr *Tracker, i int, syn, now int64) {
+	a, b, nxt := client(i), toB, Seq(syn)+100
+	seg := Segment{Time: now, Point: onLo, Src: a, Dst: b, Seq: nxt, Ack: nxt, Flags: FIN | ACK}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 1, Point: onLo, Src: b, Dst: a, Seq: 900, Ack: 201, Flags: FIN | ACK}
+	seg = Segment{Time: now + 1, Point: onLo, Src: b, Dst: a, Seq: nxt, Ack: nxt + 1, Flags: FIN | ACK}
 	tr.Step(&seg)
-	seg = Segment{Time: now + 2, Point: onLo, Src: a, Dst: b, Seq: 201, Ack: 901, Flags: ACK}
+	seg = Segment{Time: now + 2, Point: onLo, Src: a, Dst: b, Seq: nxt + 1, Ack: nxt + 1, Flags: ACK}
 	tr.Step(&seg)
 }
 
@@ -209,7 +211,7 @@ func TestStepAllocatesNothing(t *testing.T) {
 		now += int64(time.Millisecond)
 		i++
 		handshake(tr, i&0xffff, now)
-		finish(tr, i&0xffff, now+10)
+		finish(tr, i&0xffff, now, now+10)
 		tr.Advance(now)
 	}
 	for range 10_000 {
