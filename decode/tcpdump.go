@@ -7,7 +7,7 @@ import (
 )
 
 // The notation is that of tcpdump 4.99; testdata/tcpdump.tsv was made by it. Not printed: the urgent pointer, which a
-// Segment does not have. MPTCP options that only follow a handshake are named, without their content.
+// Segment does not have.
 
 // flagLetters are tcpdump's letters for the bits of Flags, lowest first.
 const flagLetters = "FSRP.UEWe"
@@ -200,55 +200,4 @@ func appendSACK(dst, data []byte, base Seq) []byte {
 		dst = append(dst, '}')
 	}
 	return dst
-}
-
-var mptcpNames = [...]string{"capable", "join", "dss", "add-addr", "rem-addr", "prio", "fail", "fast-close", "unknown"}
-
-// printMPTCP prints a Multipath TCP option (RFC 8684 §3): in full those of a handshake.
-func printMPTCP(dst, d []byte) ([]byte, bool) {
-	if len(d) < 1 {
-		return dst, false
-	}
-	sub := min(int(d[0]>>4), len(mptcpNames)-1)
-	dst = append(appendUint(append(dst, ' '), uint8(len(d)+2)), ' ')
-	dst = append(dst, mptcpNames[sub]...)
-	switch sub {
-	case 0: // MP_CAPABLE
-		if len(d) != 2 && len(d) != 10 && len(d) != 18 && len(d) != 20 && len(d) != 22 {
-			return dst, false
-		}
-		dst = appendUint(append(dst, " v"...), d[0]&0xf)
-		if d[1]&0x80 != 0 {
-			dst = append(dst, " csum"...)
-		}
-		if len(d) >= 10 {
-			dst = appendHex64(append(dst, " {"...), d[2:])
-			if len(d) >= 18 {
-				dst = appendHex64(append(dst, ','), d[10:])
-			}
-			dst = append(dst, '}')
-		}
-	case 1: // MP_JOIN
-		if len(d) != 10 && len(d) != 14 && len(d) != 22 {
-			return dst, false
-		}
-		if len(d) == 22 {
-			return appendHex(dst, " hmac 0x", d[2:]), true
-		}
-		if d[0]&1 != 0 {
-			dst = append(dst, " backup"...)
-		}
-		dst = appendUint(append(dst, " id "...), d[1])
-		if len(d) == 10 {
-			dst = strconv.AppendUint(append(dst, " token 0x"...), uint64(binary.BigEndian.Uint32(d[2:])), 16)
-		} else {
-			dst = appendHex64(append(dst, " hmac "...), d[2:])
-		}
-		dst = strconv.AppendUint(append(dst, " nonce 0x"...), uint64(binary.BigEndian.Uint32(d[len(d)-4:])), 16)
-	}
-	return dst, true
-}
-
-func appendHex64(dst, d []byte) []byte {
-	return strconv.AppendUint(append(dst, "0x"...), binary.BigEndian.Uint64(d), 16)
 }
