@@ -14,16 +14,20 @@ var families = []struct {
 	{"ipv6", packet{src: client6, dst: server6, seq: 1000, ack: 2000, window: 500}},
 }
 
-// bothWays runs a test for each IP version at ingress and at egress.
+// bothWays runs a test for each IP version at ingress, at egress and at XDP.
 func bothWays(t *testing.T, w *world, test func(t *testing.T, p *point, conn packet)) {
-	for _, egress := range []bool{false, true} {
-		direction := "ingress"
-		if egress {
-			direction = "egress"
-		}
+	for _, point := range []struct {
+		name string
+		Point
+	}{
+		{"ingress", Point{}},
+		{"egress", Point{Egress: true}},
+		{"xdp", Point{Hook: HookXDP}},
+	} {
 		for _, f := range families {
-			t.Run(f.name+"/"+direction, func(t *testing.T) {
-				test(t, w.point(t, w.namespace(), egress), f.conn)
+			t.Run(f.name+"/"+point.name, func(t *testing.T) {
+				point.Netns = w.namespace()
+				test(t, w.anyPoint(t, point.Point), f.conn)
 			})
 		}
 	}
@@ -110,35 +114,45 @@ func TestPayloadExcludesHeadersAndPadding(t *testing.T) {
 	})
 }
 
-// A packet of more than 64 KiB says 0; Program.Run has only short ones, and the rule is the same.
+// A packet of more than 64 KiB says 0; Program.Run has only short ones, and the rule is the same. Other packets may not.
 func TestLengthZeroIsBigTCP(t *testing.T) {
 	w := newWorld(t, Options{})
 	bothWays(t, w, func(t *testing.T, p *point, conn packet) {
 		conn.flags, conn.payload = ack|psh, make([]byte, 2000)
-		conn.change = func(frame []byte) []byte {
-			if conn.src.Addr().Is4() {
-				copy(frame[16:], []byte{0, 0})
-			} else {
-				copy(frame[18:], []byte{0, 0})
-			}
-			return frame
+		zero := set16(totalLength4, 0)
+		if conn.src.Addr().Is6() {
+			zero = set16(payloadLength6, 0)
 		}
+		conn.change = zero
+		p.checkMoves(t, conn, unparsed(netobsUnparsedReasonUNPARSED_MALFORMED))
+		if p.Hook == HookXDP {
+			return // comes before any packets are put together
+		}
+		conn.gso = 1000
+		p.check(t, conn, ordinary)
+		if conn.src.Addr().Is6() { // with the option that says the length, as Linux before 7.0 has it
+			conn.change = func(frame []byte) []byte { return extended(0, hopByHop(8))(zero(frame)) }
+			p.check(t, conn, ordinary)
+		}
+		conn.change = func(frame []byte) []byte { return tagged(0x8100)(zero(frame)) }
 		p.check(t, conn, ordinary)
 	})
 }
 
+// protocol returns a change that says what is behind the IP header.
+func protocol(n byte) func([]byte) []byte {
+	return func(frame []byte) []byte {
+		if frame[14]>>4 == 4 {
+			frame[14+9] = n
+		} else {
+			frame[14+6] = n
+		}
+		return frame
+	}
+}
+
 func TestOtherProtocolsMoveNothing(t *testing.T) {
 	w := newWorld(t, Options{})
-	protocol := func(n byte) func([]byte) []byte {
-		return func(frame []byte) []byte {
-			if frame[12] == 0x08 {
-				frame[14+9] = n
-			} else {
-				frame[14+6] = n
-			}
-			return frame
-		}
-	}
 	cut := func(n int, f func([]byte) []byte) func([]byte) []byte {
 		return func(frame []byte) []byte { return f(frame)[:n] }
 	}

@@ -5,9 +5,15 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/asm"
+	"github.com/cilium/ebpf/features"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,137 +30,224 @@ const (
 type Options struct {
 	// Size of the ring buffer in bytes: a power of two and a multiple of the page size. 0 means 8 MiB.
 	RingBytes uint32
-	// Number of connections whose reports are remembered. 0 means 131 072.
+	// Number of connections whose reports are remembered; one takes about 190 bytes. 0 means 300 000, which fits 100 000
+	// new ones per second for the 3 s that an unanswered attempt is followed.
 	Flows uint32
 	// Fill of the ring in bytes at which the reader is woken before its deadline. 0 means an eighth of the ring.
 	WakeupBytes uint32
+	// SYN and SYN-ACK records per second on each CPU; a tenth of that may come at once. What is above counts as rate_limited.
+	// Completing ACKs, FIN and RST have no limit. 0 means 100 000.
+	SYNRate uint32
 	// Report every segment, not only control segments, and the TCP options of all: for telling the story of a few
 	// connections, not for production.
 	ReportAll bool
 }
 
-// Programs are the loaded slow program and the maps that the fronts of all points share.
+// A Hook is where a program is attached, as far as it makes a difference to the program.
+type Hook uint8
+
+// Hooks.
+const (
+	HookTC  Hook = iota // TCX, and the filters of a clsact qdisc: both take the same program
+	HookXDP             // ingress only
+)
+
+// Programs are the loaded slow programs and the maps that the fronts of all points share.
 type Programs struct {
-	Ring      *ebpf.Map // ring buffer of SegmentRecord and SegmentRecordOptions
-	counters  *ebpf.Map
-	shared    map[string]*ebpf.Map
-	slow      *ebpf.Program
-	memory    *ebpf.Memory
-	spec      *ebpf.CollectionSpec
-	reportAll bool
-	hashSeed  [5]uint64 // of the pending filter
+	Ring   *ebpf.Map // ring buffer of SegmentRecord and SegmentRecordOptions
+	opts   Options
+	seed   [5]uint64 // of the pending filter
+	shared map[string]*ebpf.Map
+	memory *ebpf.Memory
+	spec   *ebpf.CollectionSpec // of all programs; never changed
+	hooks  [2]hook              // by Hook
 }
 
-// Load loads the slow program and makes the maps. The caller closes the result. Needs CAP_BPF and CAP_NET_ADMIN.
+// hook is what a hook has of its own.
+type hook struct {
+	front, slow, tails string // names
+	frags              bool   // with bpf_xdp_load_bytes, and packets in more than one buffer
+
+	mu       sync.Mutex
+	slowProg *ebpf.Program        // nil until the first front needs it
+	spec     *ebpf.CollectionSpec // of a front alone, which makes it cheap to copy
+}
+
+// Load makes the maps and loads the programs of HookTC; those of HookXDP are loaded with its first front. The caller closes
+// the result. Needs CAP_BPF and CAP_NET_ADMIN.
 func Load(opts Options) (_ *Programs, err error) {
 	spec, err := loadNetobs()
 	if err != nil {
 		return nil, fmt.Errorf("read embedded BPF objects: %w", err)
 	}
+	ring, flows := spec.Maps[netobsMapRing], spec.Maps[netobsMapFlows]
 	if opts.RingBytes != 0 {
-		spec.Maps[netobsMapRing].MaxEntries = opts.RingBytes
+		ring.MaxEntries = opts.RingBytes
 	}
 	if opts.Flows != 0 {
-		spec.Maps[netobsMapFlows].MaxEntries = opts.Flows
+		flows.MaxEntries = opts.Flows
 	}
 	if opts.WakeupBytes == 0 {
-		opts.WakeupBytes = spec.Maps[netobsMapRing].MaxEntries / 8
+		opts.WakeupBytes = ring.MaxEntries / 8
 	}
-	var seed [5]uint64
-	if err := binary.Read(rand.Reader, binary.NativeEndian, &seed); err != nil {
-		return nil, fmt.Errorf("seed the pending filter: %w", err)
+	if opts.SYNRate == 0 {
+		opts.SYNRate = 100_000
 	}
-	if err := errors.Join(
-		spec.Variables[netobsVarWakeupBytes].Set(opts.WakeupBytes),
-	); err != nil {
-		return nil, fmt.Errorf("set BPF constants: %w", err)
-	}
-
-	first := spec.Copy()
-	delete(first.Programs, netobsProgFront)
-	coll, err := ebpf.NewCollection(first)
-	if errors.Is(err, unix.EPERM) {
-		// Without the library's guess at a memory limit.
-		return nil, fmt.Errorf("load BPF programs: %w", unix.EPERM)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("load BPF programs: %w", err)
-	}
-	defer coll.Close()
 	p := &Programs{
-		shared:    make(map[string]*ebpf.Map),
-		spec:      spec,
-		hashSeed:  seed,
-		reportAll: opts.ReportAll,
+		opts: opts,
+		spec: spec,
+		hooks: [2]hook{
+			HookTC:  {front: netobsProgNetobsFront, slow: netobsProgNetobsSlow, tails: netobsMapTails},
+			HookXDP: {front: netobsProgNetobsXdp, slow: netobsProgNetobsXdpSlow, tails: netobsMapXdpTails},
+		},
+	}
+	if err := binary.Read(rand.Reader, binary.NativeEndian, &p.seed); err != nil {
+		return nil, fmt.Errorf("seed the pending filter: %w", err)
 	}
 	defer func() {
 		if err != nil {
 			p.Close()
 		}
 	}()
-	if p.slow = coll.DetachProgram(netobsProgSlow); p.slow == nil {
-		return nil, errors.New("embedded BPF objects have no slow program")
-	}
-	for _, name := range []string{netobsMapCounters, netobsMapRing, netobsMapTails, netobsMapHandoff, netobsMapFlows,
-		pendingSection, sharedSection} {
-		if p.shared[name] = coll.DetachMap(name); p.shared[name] == nil {
-			return nil, fmt.Errorf("embedded BPF objects have no map %s", name)
+	maps := spec.Copy()
+	clear(maps.Programs)
+	clear(maps.Variables)
+	for name := range maps.Maps {
+		if strings.HasPrefix(name, ".rodata") {
+			delete(maps.Maps, name) // each program has its own
 		}
 	}
-	p.Ring, p.counters = p.shared[netobsMapRing], p.shared[netobsMapCounters]
-	if err := p.shared[netobsMapTails].Put(uint32(0), p.slow); err != nil {
-		return nil, fmt.Errorf("enter slow program into the tail-call table: %w", err)
+	coll, err := ebpf.NewCollection(maps)
+	if err != nil {
+		return nil, fmt.Errorf("make BPF maps: %w", permission(err))
 	}
+	p.shared, coll.Maps = coll.Maps, nil
+	p.Ring = p.shared[netobsMapRing]
 	if p.memory, err = p.shared[sharedSection].Memory(); err != nil {
 		return nil, fmt.Errorf("map the shared memory: %w", err)
 	}
-	p.trim()
-	return p, nil
+	return p, p.prepare(HookTC)
 }
 
-// trim leaves in the spec what a front needs, so that copying it for each point is cheap.
-func (p *Programs) trim() {
-	delete(p.spec.Programs, netobsProgSlow)
-	delete(p.spec.Variables, netobsVarPending)
-	delete(p.spec.Variables, netobsVarShared)
+// permission returns the error without the library's guess at a memory limit.
+func permission(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return unix.EPERM
+	}
+	return err
+}
+
+// prepare loads the slow program of a hook, the first time it is called for it.
+func (p *Programs) prepare(which Hook) error {
+	h := &p.hooks[which]
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.slowProg != nil {
+		return nil
+	}
+	if which == HookXDP {
+		h.frags = features.HaveProgramHelper(ebpf.XDP, asm.FnXdpLoadBytes) == nil
+	}
+	prog, err := p.load(p.only(h, h.slow), netobsConstants{})
+	if err != nil {
+		return fmt.Errorf("load BPF program %s: %w", h.slow, permission(err))
+	}
+	if err := p.shared[h.tails].Put(uint32(0), prog); err != nil {
+		prog.Close()
+		return fmt.Errorf("enter slow program into the tail-call table: %w", err)
+	}
+	h.slowProg, h.spec = prog, p.only(h, h.front)
+	return nil
+}
+
+// only returns a spec of one program.
+func (p *Programs) only(h *hook, name string) *ebpf.CollectionSpec {
+	spec := p.spec.Copy()
+	for other := range spec.Programs {
+		if other != name {
+			delete(spec.Programs, other)
+		}
+	}
+	for v := range spec.Variables {
+		if v != netobsVarSelf {
+			delete(spec.Variables, v)
+		}
+	}
+	if h.frags {
+		spec.Programs[name].Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	return spec
+}
+
+// load loads the only program of a spec, which it changes.
+func (p *Programs) load(spec *ebpf.CollectionSpec, c netobsConstants) (*ebpf.Program, error) {
+	c.HashSeed = p.seed
+	c.XdpLoadBytes = flag[uint32](p.hooks[HookXDP].frags)
+	c.WakeupBytes = p.opts.WakeupBytes
+	c.SynIntervalNs = uint64(time.Second) / uint64(p.opts.SYNRate)
+	c.SynBurstNs = uint64(time.Second) / 10
+	if err := spec.Variables[netobsVarSelf].Set(c); err != nil {
+		return nil, fmt.Errorf("set BPF constants: %w", err)
+	}
+	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: p.shared})
+	if err != nil {
+		return nil, err
+	}
+	defer coll.Close()
+	for name := range spec.Programs {
+		return coll.DetachProgram(name), nil
+	}
+	return nil, errors.New("embedded BPF objects lack a program")
 }
 
 // Point is the identity that a front has baked in.
 type Point struct {
-	ID     uint32 // in its records
+	ID     uint32 // in its records; not 0
 	Slot   uint32 // index of its counters, below MaxPoints
 	Netns  uint32 // namespace, for telling connections apart
 	Egress bool
+	Hook   Hook
+	// The interface has no Ethernet header (ARPHRD_ETHER and ARPHRD_LOOPBACK have one): a packet begins with IP.
+	L3 bool
+	// The interface's Ethernet address. Optional but for HookXDP, which comes before the kernel has looked for whom a packet
+	// is; see SetAddress.
+	Address net.HardwareAddr
 }
 
-// NewFront loads the front program of one observation point. The caller closes it, after its link.
+// NewFront loads the front program of one observation point. The caller closes it, after its link. May be called
+// concurrently.
 func (p *Programs) NewFront(point Point) (*ebpf.Program, error) {
 	if point.Slot >= MaxPoints {
 		return nil, fmt.Errorf("load BPF program of a point: slot %d, and there are %d", point.Slot, MaxPoints)
 	}
-	spec := p.spec.Copy()
-	if err := spec.Variables[netobsVarSelf].Set(netobsIdentity{
-		HashSeed: p.hashSeed,
-		// An odd factor: no two namespaces have the same key.
-		NetnsKey:  uint64(point.Netns) * (p.hashSeed[0] ^ p.hashSeed[1] | 1),
-		Point:     point.ID,
-		Slot:      point.Slot,
-		Netns:     point.Netns,
-		Egress:    flag(point.Egress),
-		ReportAll: flag(p.reportAll),
-	}); err != nil {
-		return nil, fmt.Errorf("set identity of a point: %w", err)
+	if point.Hook == HookXDP {
+		if point.Egress {
+			return nil, errors.New("load BPF program of a point: XDP has no egress")
+		}
+		if err := p.SetAddress(point.Slot, point.Address); err != nil {
+			return nil, err
+		}
 	}
-	var front struct {
-		Program *ebpf.Program `ebpf:"front"`
+	if err := p.prepare(point.Hook); err != nil {
+		return nil, err
 	}
-	if err := spec.LoadAndAssign(&front, &ebpf.CollectionOptions{MapReplacements: p.shared}); err != nil {
+	var c netobsConstants
+	// An odd factor: no two namespaces have the same key.
+	c.Point.NetnsKey = uint64(point.Netns) * (p.seed[0] ^ p.seed[1] | 1)
+	c.Point.Point = point.ID
+	c.Point.Slot = point.Slot
+	c.Point.Netns = point.Netns
+	c.Point.Egress = flag[uint8](point.Egress)
+	c.Point.L3 = flag[uint8](point.L3)
+	c.Point.ReportAll = flag[uint8](p.opts.ReportAll)
+	front, err := p.load(p.hooks[point.Hook].spec.Copy(), c)
+	if err != nil {
 		return nil, fmt.Errorf("load BPF program of a point: %w", err)
 	}
-	return front.Program, nil
+	return front, nil
 }
 
-func flag(b bool) uint16 {
+func flag[T uint8 | uint32](b bool) T {
 	if b {
 		return 1
 	}
@@ -163,15 +256,22 @@ func flag(b bool) uint16 {
 
 // SetBridgePort tells the front at slot whether its interface is a port of a bridge. May be called while it runs.
 func (p *Programs) SetBridgePort(slot uint32, is bool) error {
-	var b [1]byte
-	if is {
-		b[0] = 1
-	}
+	b := [1]byte{flag[uint8](is)}
 	_, err := p.memory.WriteAt(b[:], int64(unsafe.Offsetof(netobsSharedMemory{}.BridgePort))+int64(slot))
 	return err
 }
 
-// RecordsLost returns how many records did not get into the ring since Load. It is one read of shared memory.
+// SetAddress tells the front at slot, of HookXDP, that its interface has another Ethernet address. May be called while it
+// runs.
+func (p *Programs) SetAddress(slot uint32, address net.HardwareAddr) error {
+	var b [8]byte
+	copy(b[:6], address)
+	_, err := p.memory.WriteAt(b[:], int64(unsafe.Offsetof(netobsSharedMemory{}.Address))+int64(slot)*int64(len(b)))
+	return err
+}
+
+// RecordsLost returns how many records were wanted and did not get into the ring since Load: it was full, or the rate limit
+// was reached. It is one read of shared memory.
 func (p *Programs) RecordsLost() uint64 {
 	var b [8]byte
 	p.memory.ReadAt(b[:], int64(unsafe.Offsetof(netobsSharedMemory{}.RecordsLost))) // in bounds by its type
@@ -181,7 +281,7 @@ func (p *Programs) RecordsLost() uint64 {
 // Counters returns the counters at slot, summed over the CPUs. May be called concurrently.
 func (p *Programs) Counters(slot uint32) (PointCounters, error) {
 	var perCPU []PointCounters
-	if err := p.counters.Lookup(slot, &perCPU); err != nil {
+	if err := p.shared[netobsMapCounters].Lookup(slot, &perCPU); err != nil {
 		return PointCounters{}, fmt.Errorf("read counters of slot %d: %w", slot, err)
 	}
 	var sum PointCounters
@@ -197,5 +297,8 @@ func (p *Programs) Close() error {
 	for _, m := range p.shared {
 		errs = append(errs, m.Close())
 	}
-	return errors.Join(append(errs, p.slow.Close())...)
+	for i := range p.hooks {
+		errs = append(errs, p.hooks[i].slowProg.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -13,6 +13,33 @@ import (
 	"github.com/cilium/ebpf"
 )
 
+type netobsAwaited uint32
+
+const (
+	netobsAwaitedAWAITED_SYN_ACK netobsAwaited = 1
+	netobsAwaitedAWAITED_FIN     netobsAwaited = 2
+)
+
+type netobsConstants struct {
+	_        structs.HostLayout
+	HashSeed [5]uint64
+	Point    struct {
+		_         structs.HostLayout
+		NetnsKey  uint64
+		Point     uint32
+		Slot      uint32
+		Netns     uint32
+		Egress    uint8
+		L3        uint8
+		ReportAll uint8
+		Pad       uint8
+	}
+	XdpLoadBytes  uint32
+	WakeupBytes   uint32
+	SynIntervalNs uint64
+	SynBurstNs    uint64
+}
+
 type netobsDisposition uint32
 
 const (
@@ -26,18 +53,20 @@ const (
 type netobsFlow struct {
 	_    structs.HostLayout
 	Half [2]struct {
-		_          structs.HostLayout
-		ReportedNs uint64
-		Owner      uint32
-		Syn        uint32
-		SynAck     uint32
-		Fin        uint32
-		Acked      uint32
-		Want       uint32
-		Reported   uint8
-		HasAcked   uint8
-		Waiting    uint8
-		Pad        [5]uint8
+		_           structs.HostLayout
+		ReportedNs  uint64
+		Owner       uint32
+		Rival       uint32
+		OwnerCopies uint16
+		RivalCopies uint16
+		Iss         uint32
+		Fin         uint32
+		Acked       uint32
+		Want        uint32
+		Reported    uint8
+		Current     uint8
+		HasAcked    uint8
+		Waiting     uint8
 	}
 }
 
@@ -50,13 +79,14 @@ type netobsFlowKey struct {
 
 type netobsIdentity struct {
 	_         structs.HostLayout
-	HashSeed  [5]uint64
 	NetnsKey  uint64
 	Point     uint32
 	Slot      uint32
 	Netns     uint32
-	Egress    uint16
-	ReportAll uint16
+	Egress    uint8
+	L3        uint8
+	ReportAll uint8
+	Pad       uint8
 }
 
 type netobsPendingEntry struct {
@@ -73,7 +103,7 @@ type netobsPointCounters struct {
 	FlagsTotal               [8]uint64
 	ControlSegmentsSeenTotal uint64
 	ControlSegmentsTotal     [4]uint64
-	UnparsedPacketsTotal     [7]uint64
+	UnparsedPacketsTotal     [6]uint64
 }
 
 type netobsRecordKind uint32
@@ -101,7 +131,8 @@ type netobsSegmentRecord struct {
 	Ttl          uint8
 	Forwarded    uint8
 	OptionsBytes uint8
-	Pad          [3]uint8
+	Completes    uint8
+	Pad          [2]uint8
 }
 
 type netobsSegmentRecordOptions struct {
@@ -114,6 +145,7 @@ type netobsSharedMemory struct {
 	_           structs.HostLayout
 	RecordsLost uint64
 	BridgePort  [4096]uint8
+	Address     [4096][8]uint8
 }
 
 type netobsTcpFlag uint32
@@ -136,29 +168,31 @@ const (
 	netobsUnparsedReasonUNPARSED_VLAN          netobsUnparsedReason = 0
 	netobsUnparsedReasonUNPARSED_FRAGMENT      netobsUnparsedReason = 1
 	netobsUnparsedReasonUNPARSED_IPV6EXTENSION netobsUnparsedReason = 2
-	netobsUnparsedReasonUNPARSED_NOT_LINEAR    netobsUnparsedReason = 3
-	netobsUnparsedReasonUNPARSED_TRUNCATED     netobsUnparsedReason = 4
-	netobsUnparsedReasonUNPARSED_MALFORMED     netobsUnparsedReason = 5
-	netobsUnparsedReasonUNPARSED_NOT_FOR_US    netobsUnparsedReason = 6
-	netobsUnparsedReasonUNPARSED_REASON_LEN    netobsUnparsedReason = 7
+	netobsUnparsedReasonUNPARSED_TRUNCATED     netobsUnparsedReason = 3
+	netobsUnparsedReasonUNPARSED_MALFORMED     netobsUnparsedReason = 4
+	netobsUnparsedReasonUNPARSED_NOT_FOR_US    netobsUnparsedReason = 5
+	netobsUnparsedReasonUNPARSED_REASON_LEN    netobsUnparsedReason = 6
 )
 
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	netobsMapCounters    = "counters"
-	netobsMapFlows       = "flows"
-	netobsMapHandoff     = "handoff"
-	netobsMapRing        = "ring"
-	netobsMapTails       = "tails"
-	netobsProgFront      = "front"
-	netobsProgSlow       = "slow"
-	netobsVarPending     = "pending"
-	netobsVarSelf        = "self"
-	netobsVarShared      = "shared"
-	netobsVarSharedTypes = "shared_types"
-	netobsVarWakeupBytes = "wakeup_bytes"
+	netobsMapCounters       = "counters"
+	netobsMapFlows          = "flows"
+	netobsMapHandoff        = "handoff"
+	netobsMapRing           = "ring"
+	netobsMapSynBucket      = "syn_bucket"
+	netobsMapTails          = "tails"
+	netobsMapXdpTails       = "xdp_tails"
+	netobsProgNetobsFront   = "netobs_front"
+	netobsProgNetobsSlow    = "netobs_slow"
+	netobsProgNetobsXdp     = "netobs_xdp"
+	netobsProgNetobsXdpSlow = "netobs_xdp_slow"
+	netobsVarPending        = "pending"
+	netobsVarSelf           = "self"
+	netobsVarShared         = "shared"
+	netobsVarSharedTypes    = "shared_types"
 )
 
 // loadNetobs returns the embedded CollectionSpec for netobs.
@@ -203,19 +237,23 @@ type netobsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type netobsProgramSpecs struct {
-	Front *ebpf.ProgramSpec `ebpf:"front"`
-	Slow  *ebpf.ProgramSpec `ebpf:"slow"`
+	NetobsFront   *ebpf.ProgramSpec `ebpf:"netobs_front"`
+	NetobsSlow    *ebpf.ProgramSpec `ebpf:"netobs_slow"`
+	NetobsXdp     *ebpf.ProgramSpec `ebpf:"netobs_xdp"`
+	NetobsXdpSlow *ebpf.ProgramSpec `ebpf:"netobs_xdp_slow"`
 }
 
 // netobsMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type netobsMapSpecs struct {
-	Counters *ebpf.MapSpec `ebpf:"counters"`
-	Flows    *ebpf.MapSpec `ebpf:"flows"`
-	Handoff  *ebpf.MapSpec `ebpf:"handoff"`
-	Ring     *ebpf.MapSpec `ebpf:"ring"`
-	Tails    *ebpf.MapSpec `ebpf:"tails"`
+	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Flows     *ebpf.MapSpec `ebpf:"flows"`
+	Handoff   *ebpf.MapSpec `ebpf:"handoff"`
+	Ring      *ebpf.MapSpec `ebpf:"ring"`
+	SynBucket *ebpf.MapSpec `ebpf:"syn_bucket"`
+	Tails     *ebpf.MapSpec `ebpf:"tails"`
+	XdpTails  *ebpf.MapSpec `ebpf:"xdp_tails"`
 }
 
 // netobsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -226,7 +264,6 @@ type netobsVariableSpecs struct {
 	Self        *ebpf.VariableSpec `ebpf:"self"`
 	Shared      *ebpf.VariableSpec `ebpf:"shared"`
 	SharedTypes *ebpf.VariableSpec `ebpf:"shared_types"`
-	WakeupBytes *ebpf.VariableSpec `ebpf:"wakeup_bytes"`
 }
 
 // netobsObjects contains all objects after they have been loaded into the kernel.
@@ -249,11 +286,13 @@ func (o *netobsObjects) Close() error {
 //
 // It can be passed to loadNetobsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type netobsMaps struct {
-	Counters *ebpf.Map `ebpf:"counters"`
-	Flows    *ebpf.Map `ebpf:"flows"`
-	Handoff  *ebpf.Map `ebpf:"handoff"`
-	Ring     *ebpf.Map `ebpf:"ring"`
-	Tails    *ebpf.Map `ebpf:"tails"`
+	Counters  *ebpf.Map `ebpf:"counters"`
+	Flows     *ebpf.Map `ebpf:"flows"`
+	Handoff   *ebpf.Map `ebpf:"handoff"`
+	Ring      *ebpf.Map `ebpf:"ring"`
+	SynBucket *ebpf.Map `ebpf:"syn_bucket"`
+	Tails     *ebpf.Map `ebpf:"tails"`
+	XdpTails  *ebpf.Map `ebpf:"xdp_tails"`
 }
 
 func (m *netobsMaps) Close() error {
@@ -262,7 +301,9 @@ func (m *netobsMaps) Close() error {
 		m.Flows,
 		m.Handoff,
 		m.Ring,
+		m.SynBucket,
 		m.Tails,
+		m.XdpTails,
 	)
 }
 
@@ -274,21 +315,24 @@ type netobsVariables struct {
 	Self        *ebpf.Variable `ebpf:"self"`
 	Shared      *ebpf.Variable `ebpf:"shared"`
 	SharedTypes *ebpf.Variable `ebpf:"shared_types"`
-	WakeupBytes *ebpf.Variable `ebpf:"wakeup_bytes"`
 }
 
 // netobsPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadNetobsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type netobsPrograms struct {
-	Front *ebpf.Program `ebpf:"front"`
-	Slow  *ebpf.Program `ebpf:"slow"`
+	NetobsFront   *ebpf.Program `ebpf:"netobs_front"`
+	NetobsSlow    *ebpf.Program `ebpf:"netobs_slow"`
+	NetobsXdp     *ebpf.Program `ebpf:"netobs_xdp"`
+	NetobsXdpSlow *ebpf.Program `ebpf:"netobs_xdp_slow"`
 }
 
 func (p *netobsPrograms) Close() error {
 	return _NetobsClose(
-		p.Front,
-		p.Slow,
+		p.NetobsFront,
+		p.NetobsSlow,
+		p.NetobsXdp,
+		p.NetobsXdpSlow,
 	)
 }
 

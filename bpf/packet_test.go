@@ -26,6 +26,7 @@ type packet struct {
 	options, payload []byte
 	ipOptions        []byte                    // IPv4, padded to 4 bytes by the caller
 	ttl              uint8                     // 0 means 64
+	gso              uint32                    // bytes of a segment, if this is more than one
 	ifindex          uint32                    // of the interface it came in by; 0 means it was sent here
 	change           func(frame []byte) []byte // last, on the finished frame
 }

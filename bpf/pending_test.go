@@ -13,7 +13,7 @@ import (
 // Values of headers/pending.h.
 const (
 	tagShared   = 255
-	epochShift  = 30
+	epochShift  = 28
 	epochsToOld = 4
 )
 
@@ -120,29 +120,35 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 			{step{seg: c(ack, 101, 300, 0), want: ordinary}, 1},
 			{step{seg: c(psh|ack, 101, 300, 5), want: ordinary}, 1},
 			{step{seg: c(psh, 101, 301, 5), want: ordinary}, 1}, // no ACK flag
-			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: opens}, 0},
 			{step{seg: c(ack, 101, 301, 0), want: ordinary, at: 1}, 0},
 			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
 			{step{seg: c(ack, 101, 400, 0), want: ordinary}, 0},
 		}},
 		{"completing ACK with data, past what was awaited", []armed{
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
-			{step{seg: c(psh|ack, 101, 350, 5), want: reported, at: 1}, 0},
+			{step{seg: c(psh|ack, 101, 350, 5), want: opens, at: 1}, 0},
 			{step{seg: c(psh|ack, 101, 350, 5), want: ordinary}, 0},
 		}},
 		{"completing ACK with unusual flags", []armed{
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
-			{step{seg: c(ack|urg|ece|cwr|ae, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack|urg|ece|cwr|ae, 101, 301, 0), want: opens}, 0},
 		}},
 		{"FIN completes", []armed{
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
-			{step{seg: c(fin|ack, 101, 301, 5), want: reported}, 0},
+			{step{seg: c(fin|ack, 101, 301, 5), want: opens}, 0},
 			{step{seg: c(ack, 107, 301, 0), want: ordinary}, 0},
 		}},
 		{"FIN that acknowledges too little", []armed{
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
 			{step{seg: c(fin|ack, 101, 300, 5), want: reported}, 1},
-			{step{seg: c(ack, 107, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 107, 301, 0), want: opens}, 0},
+		}},
+		{"one acknowledgment of SYN-ACK and FIN", []armed{
+			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
+			{step{seg: c(fin|ack, 101, 1, 0), want: reported}, 1},
+			{step{seg: s(fin|ack, 301, 102, 0), want: reported}, 1},
+			{step{seg: c(ack, 102, 302, 0), want: opensAndCloses}, 0},
 		}},
 		{"RST ends the waiting for its sender", []armed{
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
@@ -152,41 +158,41 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 		{"what an RST acknowledges counts for nothing", []armed{
 			{step{seg: c(rst|ack, 101, 301, 0), want: reported}, 0},
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
-			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: opens}, 0},
 		}},
 		{"from an address to itself", []armed{
 			{step{seg: packet{src: lo1, dst: lo2, flags: syn, seq: 100}, want: reported}, 0},
 			{step{seg: packet{src: lo2, dst: lo1, flags: syn | ack, seq: 300, ack: 101}, want: reported}, 1},
 			{step{seg: packet{src: lo2, dst: lo1, flags: ack, seq: 301, ack: 301}, want: ordinary}, 1},
-			{step{seg: packet{src: lo1, dst: lo2, flags: ack, seq: 101, ack: 301}, want: reported}, 0},
+			{step{seg: packet{src: lo1, dst: lo2, flags: ack, seq: 101, ack: 301}, want: opens}, 0},
 		}},
 		{"by IPv6", []armed{
 			{step{seg: packet{src: server6, dst: client6, flags: syn | ack, seq: 300, ack: 101}, want: reported}, 1},
 			{step{seg: packet{src: server6, dst: client6, flags: ack, seq: 301, ack: 301}, want: ordinary}, 1},
-			{step{seg: packet{src: client6, dst: server6, flags: ack, seq: 101, ack: 301}, want: reported}, 0},
+			{step{seg: packet{src: client6, dst: server6, flags: ack, seq: 101, ack: 301}, want: opens}, 0},
 		}},
 		{"by IPv6, to another network", []armed{
 			{step{seg: packet{src: far6, dst: client6, flags: syn | ack, seq: 300, ack: 101}, want: reported}, 1},
-			{step{seg: packet{src: client6, dst: far6, flags: ack, seq: 101, ack: 301}, want: reported}, 0},
+			{step{seg: packet{src: client6, dst: far6, flags: ack, seq: 101, ack: 301}, want: opens}, 0},
 		}},
 		{"RST of the peer does not", []armed{
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
 			{step{seg: s(rst, 301, 0, 0), want: reported}, 1},
-			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: opens}, 0},
 		}},
 		{"sequence numbers wrap", []armed{
 			{step{seg: s(syn|ack, last, 101, 0), want: reported}, 1},
 			{step{seg: c(ack, 101, last, 0), want: ordinary}, 1},
-			{step{seg: c(ack, 101, 0, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 0, 0), want: opens}, 0},
 			{step{seg: s(syn|ack, last-1, 101, 0), want: reported}, 0}, // acknowledged by the 0
 			{step{seg: s(syn|ack, 10, 101, 0), want: reported}, 1},
 			{step{seg: c(ack, 101, 11+1<<31, 0), want: ordinary}, 1}, // before
-			{step{seg: c(ack, 101, 11+1<<31-1, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 11+1<<31-1, 0), want: opens}, 0},
 		}},
 		{"retransmitted SYN-ACK", []armed{
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
-			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: opens}, 0},
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 0}, // known acknowledged
 			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
 		}},
@@ -194,13 +200,13 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
 			{step{seg: s(syn|ack, 400, 101, 0), want: reported}, 1},
 			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 1},
-			{step{seg: c(ack, 101, 401, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 401, 0), want: opens}, 0},
 		}},
 		{"simultaneous open", []armed{
 			{step{seg: c(syn, 100, 0, 0), want: reported}, 0},
 			{step{seg: s(syn, 300, 0, 0), want: reported}, 0},
 			{step{seg: c(syn|ack, 100, 301, 0), want: reported}, 1},
-			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 0},
+			{step{seg: s(syn|ack, 300, 101, 0), want: opens}, 0},
 			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 0},
 		}},
 		{"second FIN acknowledges the first", []armed{
@@ -209,7 +215,7 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 			{step{seg: s(fin|ack, 300, 108, 9), want: reported}, 1},
 			{step{seg: s(ack, 310, 108, 0), want: ordinary}, 1},
 			{step{seg: c(ack, 108, 309, 0), want: ordinary}, 1},
-			{step{seg: c(ack, 108, 310, 0), want: reported, at: 1}, 0},
+			{step{seg: c(ack, 108, 310, 0), want: closes, at: 1}, 0},
 			{step{seg: c(ack, 108, 310, 0), want: ordinary}, 0},
 		}},
 		{"crossed FINs", []armed{
@@ -217,20 +223,20 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 			{step{seg: s(fin|ack, 300, 100, 0), want: reported}, 2},
 			{step{seg: c(ack, 101, 300, 0), want: ordinary}, 2},
 			{step{seg: s(ack, 301, 100, 0), want: ordinary}, 2},
-			{step{seg: c(ack, 101, 301, 0), want: reported}, 1},
-			{step{seg: s(ack, 301, 101, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: closes}, 1},
+			{step{seg: s(ack, 301, 101, 0), want: closes}, 0},
 		}},
 		{"crossed FINs, one of them sent again", []armed{
 			{step{seg: c(fin|ack, 100, 300, 0), want: reported}, 0},
 			{step{seg: s(fin|ack, 300, 100, 0), want: reported}, 2},
-			{step{seg: c(fin|ack, 100, 301, 0), want: reported}, 1},
-			{step{seg: s(ack, 301, 101, 0), want: reported}, 0},
+			{step{seg: c(fin|ack, 100, 301, 0), want: closes}, 1},
+			{step{seg: s(ack, 301, 101, 0), want: closes}, 0},
 			{step{seg: c(fin|ack, 100, 301, 0), want: reported}, 0},
 		}},
 		{"duplicate of a second FIN arms nothing", []armed{
 			{step{seg: c(fin|ack, 100, 300, 0), want: reported}, 0},
 			{step{seg: s(fin|ack, 300, 101, 0), want: reported}, 1},
-			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: closes}, 0},
 			{step{seg: s(fin|ack, 300, 101, 0), want: duplicate, at: 1}, 0},
 		}},
 		{"RST after crossed FINs", []armed{
@@ -241,10 +247,10 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 		}},
 		{"first FIN known acknowledged by an earlier report", []armed{
 			{step{seg: s(syn|ack, 99, 300, 0), want: reported}, 1},
-			{step{seg: c(ack, 300, 102, 0), want: reported}, 0},      // acknowledges more than the SYN
+			{step{seg: c(ack, 300, 102, 0), want: opens}, 0},         // acknowledges more than the SYN
 			{step{seg: s(fin|ack, 101, 300, 0), want: reported}, 0},  // ends at 101
 			{step{seg: c(fin|ack, 300, 101, 0), want: reported}, 1},  // only its own is awaited
-			{step{seg: s(ack, 102, 301, 0), want: reported}, 0},      //
+			{step{seg: s(ack, 102, 301, 0), want: closes}, 0},        //
 			{step{seg: c(fin|ack, 300, 102, 0), want: reported}, 0},  //
 			{step{seg: s(ack, 102, 301, 0), want: ordinary}, 0},      //
 			{step{seg: s(syn|ack, 5000, 301, 0), want: reported}, 1}, // all anew
@@ -255,15 +261,15 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 			{step{seg: c(syn, 200, 0, 0), want: reported}, 1}, // the entry stays until it is old
 			{step{seg: c(ack, 101, 301, 0), want: ordinary}, 1},
 			{step{seg: s(syn|ack, 400, 201, 0), want: reported}, 1},
-			{step{seg: c(ack, 201, 401, 0), want: reported}, 0},
+			{step{seg: c(ack, 201, 401, 0), want: opens}, 0},
 		}},
 		{"and what was acknowledged", []armed{
 			{step{seg: c(syn, 100, 0, 0), want: reported}, 0},
 			{step{seg: s(syn|ack, 300, 101, 0), want: reported}, 1},
-			{step{seg: c(ack, 101, 301, 0), want: reported}, 0},
+			{step{seg: c(ack, 101, 301, 0), want: opens}, 0},
 			{step{seg: c(syn, 200, 0, 0), want: reported}, 0},
 			{step{seg: s(syn|ack, 100, 201, 0), want: reported}, 1}, // below the 301
-			{step{seg: c(ack, 201, 101, 0), want: reported}, 0},
+			{step{seg: c(ack, 201, 101, 0), want: opens}, 0},
 		}},
 	}
 	w := newWorld(t, Options{})
@@ -413,7 +419,7 @@ func TestSharedEntry(t *testing.T) {
 				t.Errorf("tag after arming: got %d, want %d", got, c.want)
 			}
 			p.check(t, fromClient(ack, 101, seq, 0), ordinary)
-			p.check(t, fromClient(ack, 101, seq+1, 0), reported)
+			p.check(t, fromClient(ack, 101, seq+1, 0), opens)
 			p.check(t, fromClient(ack, 101, seq+1, 0), ordinary)
 			after := c.want
 			if after == own {

@@ -18,9 +18,12 @@ func TestBudget(t *testing.T) {
 		prog                       *ebpf.Program
 		maxVerified, maxTranslated uint32
 	}{
-		{"front, ingress", w.point(t, 1, false).front, 500, 280},
-		{"front, egress", w.point(t, 1, true).front, 500, 280},
-		{"slow", w.slow, 6000, 1700},
+		{"front, ingress", w.point(t, 1, false).front, 700, 280},
+		{"front, egress", w.point(t, 1, true).front, 700, 280},
+		{"front, without Ethernet", w.anyPoint(t, Point{L3: true}).front, 500, 260},
+		{"front, XDP", w.anyPoint(t, Point{Hook: HookXDP}).front, 900, 320},
+		{"slow", w.hooks[HookTC].slowProg, 40000, 1700},
+		{"slow, XDP", w.hooks[HookXDP].slowProg, 40000, 1800},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			info, err := c.prog.Info()
@@ -53,10 +56,14 @@ func TestHelpers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	front := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnTailCall}
+	slow := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnKtimeGetNs, asm.FnRingbufReserve,
+		asm.FnRingbufSubmit, asm.FnRingbufQuery}
 	allowed := map[string][]asm.BuiltinFunc{
-		netobsProgFront: {asm.FnMapLookupElem, asm.FnTailCall},
-		netobsProgSlow: {asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnKtimeGetNs, asm.FnRingbufReserve,
-			asm.FnRingbufSubmit, asm.FnRingbufQuery, asm.FnSkbLoadBytes},
+		netobsProgNetobsFront:   front,
+		netobsProgNetobsSlow:    append(slow[:len(slow):len(slow)], asm.FnSkbLoadBytes),
+		netobsProgNetobsXdp:     front,
+		netobsProgNetobsXdpSlow: append(slow[:len(slow):len(slow)], asm.FnXdpLoadBytes),
 	}
 	if len(spec.Programs) != len(allowed) {
 		t.Errorf("programs: got %d, want %d", len(spec.Programs), len(allowed))
@@ -127,7 +134,7 @@ func TestEveryEnumValueHasALabel(t *testing.T) {
 
 func TestSlotOutOfRange(t *testing.T) {
 	p := mustLoad(t, Options{Flows: 16})
-	if got := p.counters.MaxEntries(); got != MaxPoints {
+	if got := p.shared[netobsMapCounters].MaxEntries(); got != MaxPoints {
 		t.Errorf("slots of counters: got %d, want %d", got, MaxPoints)
 	}
 	mustFront(t, p, Point{ID: 1, Slot: MaxPoints - 1})

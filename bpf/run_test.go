@@ -43,21 +43,32 @@ type point struct {
 	front *ebpf.Program
 }
 
-// point makes a point. Its id and its slot differ, so that a mix-up shows.
+// point makes a point of TCX.
 func (w *world) point(tb testing.TB, netns uint32, egress bool) *point {
 	tb.Helper()
+	return w.anyPoint(tb, Point{Netns: netns, Egress: egress})
+}
+
+// anyPoint makes a point. Its id and its slot differ, so that a mix-up shows.
+func (w *world) anyPoint(tb testing.TB, p Point) *point {
+	tb.Helper()
 	w.points++
-	p := Point{ID: 1000 + w.points, Slot: w.points, Netns: netns, Egress: egress}
+	p.ID, p.Slot = 1000+w.points, w.points
 	return &point{Point: p, w: w, front: mustFront(tb, w.Programs, p)}
 }
 
-const next = ^uint32(0) // TCX_NEXT
+// Codes of "go on with the next program", and "go on".
+const (
+	next    = ^uint32(0) // TCX_NEXT
+	xdpPass = 2
+)
 
 // Offsets in struct __sk_buff of <linux/bpf.h>.
 const (
 	skbMark           = 8
 	skbPriority       = 32
 	skbIngressIfindex = 36
+	skbGSOSize        = 176
 	skbSize           = 192
 )
 
@@ -65,22 +76,24 @@ const (
 func (p *point) run(tb testing.TB, pkt packet) {
 	tb.Helper()
 	frame := pkt.frame()
+	opts := ebpf.RunOptions{Data: bytes.Clone(frame), DataOut: make([]byte, len(frame)+256)}
+	want := uint32(xdpPass)
 	var in, out [skbSize]byte
-	binary.NativeEndian.PutUint32(in[skbMark:], 0x1234)
-	binary.NativeEndian.PutUint32(in[skbPriority:], 0x5678)
-	binary.NativeEndian.PutUint32(in[skbIngressIfindex:], pkt.ifindex)
-	opts := ebpf.RunOptions{
-		Data:       bytes.Clone(frame),
-		DataOut:    make([]byte, len(frame)+256),
-		Context:    &in,
-		ContextOut: &out,
+	if p.Hook == HookTC {
+		want = next
+		ne := binary.NativeEndian
+		ne.PutUint32(in[skbMark:], 0x1234)
+		ne.PutUint32(in[skbPriority:], 0x5678)
+		ne.PutUint32(in[skbIngressIfindex:], pkt.ifindex)
+		ne.PutUint32(in[skbGSOSize:], pkt.gso)
+		opts.Context, opts.ContextOut = &in, &out
 	}
 	got, err := p.front.Run(&opts)
 	if err != nil {
 		tb.Fatalf("run on %d bytes: %v", len(frame), err)
 	}
-	if got != next {
-		tb.Errorf("return code: got %d, want -1", int32(got))
+	if got != want {
+		tb.Errorf("return code: got %d, want %d", int32(got), int32(want))
 	}
 	if !bytes.Equal(opts.DataOut, frame) {
 		tb.Errorf("packet was changed:\n got %x\nwant %x", opts.DataOut, frame)
@@ -130,12 +143,30 @@ const (
 	duplicate = netobsDispositionDISPOSITION_DUPLICATE
 )
 
+// Reported segments whose acknowledgment was awaited: that of a SYN-ACK, of a FIN, or of both.
+const (
+	opens = ordinary + 1 + iota
+	closes
+	opensAndCloses
+)
+
 // check runs the front on a valid segment, and checks counters and report.
 func (p *point) check(tb testing.TB, pkt packet, want Disposition) {
 	tb.Helper()
 	var records []SegmentRecordOptions
+	var completes uint8
+	switch want {
+	case opens:
+		want, completes = reported, CompletesHandshake
+	case closes:
+		want, completes = reported, CompletesTeardown
+	case opensAndCloses:
+		want, completes = reported, CompletesHandshake|CompletesTeardown
+	}
 	if want == reported {
-		records = append(records, p.record(pkt))
+		r := p.record(pkt)
+		r.Segment.Completes = completes
+		records = append(records, r)
 	}
 	p.checkMoves(tb, pkt, counted(pkt, want), records...)
 }

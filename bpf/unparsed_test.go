@@ -2,7 +2,8 @@ package bpf
 
 import (
 	"encoding/binary"
-	"fmt"
+	"net"
+	"slices"
 	"testing"
 )
 
@@ -36,6 +37,22 @@ func tagged(protocol uint16) func([]byte) []byte {
 	}
 }
 
+// extended returns a change that puts an extension header before what is behind the IPv6 header.
+func extended(kind byte, header []byte) func([]byte) []byte {
+	return func(frame []byte) []byte {
+		at := 12 + 2
+		for binary.BigEndian.Uint16(frame[at-2:]) != 0x86dd { // VLAN tags
+			at += 4
+		}
+		header := slices.Clone(header)
+		header[0], frame[at+6] = frame[at+6], kind
+		if n := binary.BigEndian.Uint16(frame[at+4:]); n != 0 {
+			binary.BigEndian.PutUint16(frame[at+4:], n+uint16(len(header)))
+		}
+		return slices.Insert(frame, at+40, header...)
+	}
+}
+
 // checkUnparsed checks that a change makes a packet unparsed, whether it would be a control segment or not.
 func checkUnparsed(t *testing.T, p *point, pkt packet, want UnparsedReason) {
 	t.Helper()
@@ -45,78 +62,76 @@ func checkUnparsed(t *testing.T, p *point, pkt packet, want UnparsedReason) {
 	}
 }
 
-func TestVLANIsUnparsed(t *testing.T) {
+func TestManyVLANTagsAreUnparsed(t *testing.T) {
 	w := newWorld(t, Options{})
 	bothWays(t, w, func(t *testing.T, p *point, conn packet) {
-		for _, protocol := range []uint16{0x8100, 0x88a8} {
-			conn.change = tagged(protocol)
-			checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_VLAN)
+		conn.change = func(f []byte) []byte { return tagged(0x88a8)(tagged(0x8100)(tagged(0x8100)(f))) }
+		checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_VLAN)
+	})
+}
+
+func TestLaterFragmentIsUnparsed(t *testing.T) {
+	const dont, more = 0x4000, 0x2000
+	w := newWorld(t, Options{})
+	bothWays(t, w, func(t *testing.T, p *point, conn packet) {
+		for _, c := range []struct {
+			name  string
+			field uint16
+		}{
+			{"middle", more | 185}, {"last", 185}, {"at 8", 1}, {"highest offset", 0x1fff}, {"with DF", dont | 185},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				fragment := set16(fragment4, c.field)
+				if conn.src.Addr().Is6() {
+					fragment = extended(44, []byte{0, 0, byte(c.field >> 5), byte(c.field<<3) | byte(c.field>>13&1), 0, 0, 0, 1})
+				}
+				conn.change = fragment
+				checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_FRAGMENT)
+				conn.change = func(frame []byte) []byte { return fragment(frame)[:14+40+8] }
+				checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_FRAGMENT)
+			})
 		}
 	})
 }
 
-func TestFragmentIsUnparsed(t *testing.T) {
-	const dont, more = 0x4000, 0x2000
+// A first fragment that has less than a TCP header is of no more use than a later one (RFC 1858).
+func TestTinyFragmentIsUnparsed(t *testing.T) {
 	w := newWorld(t, Options{})
-	p := w.point(t, w.namespace(), false)
-	conn := families[0].conn
-	for _, c := range []struct {
-		name  string
-		field uint16
-	}{
-		{"first", more}, {"middle", more | 185}, {"last", 185}, {"at 8", 1}, {"highest offset", 0x1fff},
-		{"with DF", dont | more},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			conn.change = set16(fragment4, c.field)
-			checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_FRAGMENT)
-			conn.change = func(frame []byte) []byte { return set16(fragment4, c.field)(frame)[:14+20+8] }
-			checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_FRAGMENT)
-		})
-	}
-	t.Run("DF alone is no fragment", func(t *testing.T) {
-		conn.flags, conn.change = ack, set16(fragment4, dont)
-		p.check(t, conn, ordinary)
+	bothWays(t, w, func(t *testing.T, p *point, conn packet) {
+		conn.change = func(frame []byte) []byte {
+			if conn.src.Addr().Is4() {
+				return set16(totalLength4, 20+16)(set16(fragment4, 0x2000)(frame))
+			}
+			return set16(payloadLength6, 8+16)(extended(44, []byte{0, 0, 0, 1, 0, 0, 0, 1})(frame))
+		}
+		checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_FRAGMENT)
 	})
 }
 
-func TestIPv6ExtensionIsUnparsed(t *testing.T) {
+// Headers that may come more than once, and such as may not.
+func TestTooManyIPv6ExtensionsAreUnparsed(t *testing.T) {
 	w := newWorld(t, Options{})
-	p := w.point(t, w.namespace(), false)
-	for header := range 256 {
-		t.Run(fmt.Sprint(header), func(t *testing.T) {
-			// behind sets what follows the IPv6 header, and what follows that, if it is an extension header.
-			behind := func(next byte) packet {
-				conn := families[1].conn
-				conn.change = func(frame []byte) []byte {
-					frame[nextHeader6] = byte(header)
-					if header != 6 {
-						frame[14+40] = next
-					}
-					return frame
+	bothWays(t, w, func(t *testing.T, p *point, conn packet) {
+		if conn.src.Addr().Is4() {
+			return
+		}
+		options := make([]byte, 8)
+		for _, kinds := range [][]byte{
+			{0, 0}, {43, 43}, {44, 44}, {51, 51}, {135, 135}, {139, 139}, {140, 140}, {60, 60, 60}, {60, 43, 60, 60},
+			{60, 0}, {43, 60, 0}, {0, 60, 43, 44, 51, 60, 135, 139, 140, 60},
+		} {
+			conn.change = func(frame []byte) []byte {
+				for _, kind := range slices.Backward(kinds) {
+					frame = extended(kind, options)(frame)
 				}
-				return conn
+				return frame
 			}
-			switch header {
-			case 6:
-				conn := behind(0)
-				conn.flags = ack
-				p.check(t, conn, ordinary)
-			case 44:
-				checkUnparsed(t, p, behind(6), netobsUnparsedReasonUNPARSED_FRAGMENT)
-				checkUnparsed(t, p, behind(60), netobsUnparsedReasonUNPARSED_FRAGMENT)
-				p.checkMoves(t, behind(17), PointCounters{})
-			case 0, 43, 51, 60, 135, 139, 140: // all others of RFC 7045 but 50, behind which nobody sees; and 253, 254
-				checkUnparsed(t, p, behind(6), netobsUnparsedReasonUNPARSED_IPV6EXTENSION)
-				checkUnparsed(t, p, behind(43), netobsUnparsedReasonUNPARSED_IPV6EXTENSION)
-				p.checkMoves(t, behind(58), PointCounters{}) // ICMPv6, as multicast listener discovery has it
-			default:
-				conn := behind(6)
-				conn.flags = syn
-				p.checkMoves(t, conn, PointCounters{})
+			checkUnparsed(t, p, conn, netobsUnparsedReasonUNPARSED_IPV6EXTENSION)
+			if t.Failed() {
+				t.Fatalf("extension headers %d", kinds)
 			}
-		})
-	}
+		}
+	})
 }
 
 // Program.Run refuses packets that end before their IP header does; those are in wire_test.go.
@@ -201,6 +216,45 @@ func TestMalformed(t *testing.T) {
 			}
 		}
 	})
+}
+
+// XDP compares the addresses itself.
+func TestNotForUsOfXDP(t *testing.T) {
+	w := newWorld(t, Options{})
+	us := net.HardwareAddr{2, 1, 2, 3, 4, 5}
+	p := w.anyPoint(t, Point{Netns: w.namespace(), Hook: HookXDP, Address: us})
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			pkt := f.conn
+			pkt.flags = syn
+			to := func(address net.HardwareAddr) {
+				pkt.change = func(frame []byte) []byte {
+					copy(frame, address)
+					return frame
+				}
+			}
+			for i := range us {
+				other := slices.Clone(us)
+				other[i] ^= 2
+				to(other)
+				checkUnparsed(t, p, pkt, netobsUnparsedReasonUNPARSED_NOT_FOR_US)
+				mustSetBridgePort(t, w, p, true)
+				p.check(t, pkt, reported)
+				mustSetBridgePort(t, w, p, false)
+				if err := p.w.SetAddress(p.Slot, other); err != nil {
+					t.Fatal(err)
+				}
+				p.check(t, pkt, reported)
+				if err := p.w.SetAddress(p.Slot, us); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for _, address := range []net.HardwareAddr{us, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, {0x33, 0x33, 0, 0, 0, 1}} {
+				to(address)
+				p.check(t, pkt, reported)
+			}
+		})
+	}
 }
 
 // Program.Run sends by lo, whose address is 0: a frame to another address is PACKET_OTHERHOST.

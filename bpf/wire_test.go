@@ -95,37 +95,39 @@ func (r *wire) check(t *testing.T, frame []byte, linear int, want PointCounters,
 	checkRecords(t, records, wantRecords)
 }
 
+// Wherever the part that can be read directly ends, the segment is the same.
 func TestNotLinear(t *testing.T) {
 	w := newWorld(t, Options{})
 	r := newWire(t, w)
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
-			headers := 14 + 20 + 20
-			if f.conn.src.Addr().Is6() {
-				headers = 14 + 40 + 20
-			}
-			for _, options := range []int{0, 40} {
-				pkt := f.conn
-				pkt.options = make([]byte, options)
-				pkt.payload = make([]byte, os.Getpagesize()) // shorter ones are made linear
-				for i := range pkt.options {
-					pkt.options[i] = byte(i)
-				}
-				for linear := 14; linear < headers; linear++ {
-					pkt.flags = []uint16{ack, syn}[linear&1]
-					r.check(t, pkt.frame(), linear, unparsed(netobsUnparsedReasonUNPARSED_NOT_LINEAR))
-				}
-				// Options need not be in the linear part.
-				pkt.flags = syn
-				r.check(t, pkt.frame(), headers, counted(pkt, reported), r.record(pkt))
-			}
-		})
+	inParts := func(t *testing.T, pkt packet) {
+		t.Helper()
+		pkt.options = []byte{2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7}
+		pkt.payload = make([]byte, os.Getpagesize()) // shorter ones are made linear
+		frame := pkt.frame()
+		for linear := 14; linear <= len(frame)-len(pkt.payload); linear++ {
+			pkt.flags = ack
+			r.check(t, pkt.frame(), linear, counted(pkt, ordinary))
+			pkt.flags = syn
+			r.check(t, pkt.frame(), linear, counted(pkt, reported), r.record(pkt))
+		}
 	}
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) { inParts(t, f.conn) })
+	}
+	t.Run("VLAN", func(t *testing.T) {
+		pkt := families[0].conn
+		pkt.change = tagged(0x8100)
+		inParts(t, pkt)
+	})
 	t.Run("IPv4 options", func(t *testing.T) {
 		pkt := families[0].conn
-		pkt.flags, pkt.ipOptions, pkt.payload = ack, make([]byte, 40), make([]byte, os.Getpagesize())
-		r.check(t, pkt.frame(), 93, unparsed(netobsUnparsedReasonUNPARSED_NOT_LINEAR))
-		r.check(t, pkt.frame(), 94, counted(pkt, ordinary))
+		pkt.ipOptions = make([]byte, 40)
+		inParts(t, pkt)
+	})
+	t.Run("IPv6 extension", func(t *testing.T) {
+		pkt := families[1].conn
+		pkt.change = extended(60, hopByHop(16))
+		inParts(t, pkt)
 	})
 	t.Run("neither IPv4 nor IPv6", func(t *testing.T) {
 		pkt := families[0].conn

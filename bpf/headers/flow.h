@@ -8,8 +8,9 @@
 #include <bpf/bpf_helpers.h>
 #include "netobs.h"
 
-#define MAX_FLOWS (128 << 10) /* default; the loader may choose another */
-#define OWNER_SILENT_NS (500 * 1000 * 1000ll)
+/* Default; the loader may choose another. An attempt is remembered for 3 s: 100 000 of them each second. */
+#define MAX_FLOWS 300000
+#define OWNER_SILENT_NS (3 * 1000 * 1000 * 1000ll)
 
 /* The socket pair in canonical order: the lower address and port first. */
 struct flow_key {
@@ -27,20 +28,27 @@ enum segment_kind {
 	KIND_RST = 1 << 3,
 };
 
-/* One direction. */
+/* One direction. Its current segment is the last one with SYN, FIN or RST that was reported: of these kinds, at that
+ * position. */
 struct flow_half {
-	__u64 reported_ns; /* time of the last report */
-	__u32 owner;	   /* point that reported last */
-	__u32 syn;	   /* last reported positions; valid iff the bit in reported is set */
-	__u32 syn_ack;
-	__u32 fin;
-	__u32 acked;	/* highest acknowledgment reported; valid iff has_acked */
-	__u32 want;	/* awaited acknowledgment; valid iff waiting */
-	__u8 reported;	/* enum segment_kind */
-	__u8 has_acked; /* bool */
-	__u8 waiting;	/* bool */
-	__u8 pad[5];
+	__u64 reported_ns;  /* time of the owner's last report */
+	__u32 owner;	    /* point that reports; 0: none yet */
+	__u32 rival;	    /* first other point that saw the current segment, too; 0: none */
+	__u16 owner_copies; /* how often the owner reported the current segment; no more than COPIES_MAX */
+	__u16 rival_copies; /* how often the rival saw it */
+	__u32 iss;	    /* position of the last reported SYN or SYN-ACK; valid iff reported has one of them */
+	__u32 fin;	    /* position of the last reported FIN; valid iff reported has it */
+	__u32 acked;	    /* highest acknowledgment reported; valid iff has_acked */
+	__u32 want;	    /* awaited acknowledgment; valid iff waiting */
+	__u8 reported;	    /* enum segment_kind */
+	__u8 current;	    /* enum segment_kind, of the current segment */
+	__u8 has_acked;	    /* bool */
+	__u8 waiting;	    /* enum awaited */
 };
+
+#define COPIES_MAX 0xffff
+
+_Static_assert(sizeof(struct flow_half) == 40, "there are many of them");
 
 /* Indexed by the direction: who sends, as in flow_key. */
 struct flow {
@@ -113,17 +121,50 @@ static __always_inline __u8 segment_kinds(__u16 flags)
 /* Is one of the kinds, at its position, not yet reported in this direction? */
 static __always_inline _Bool flow_is_news(const struct flow_half *half, __u8 kinds, __u32 seq, __u32 fin)
 {
-	return (kinds & ~half->reported) || ((kinds & KIND_SYN) && half->syn != seq) ||
-	       ((kinds & KIND_SYN_ACK) && half->syn_ack != seq) || ((kinds & KIND_FIN) && half->fin != fin);
+	return (kinds & ~half->reported) || ((kinds & (KIND_SYN | KIND_SYN_ACK)) && half->iss != seq) ||
+	       ((kinds & KIND_FIN) && half->fin != fin);
 }
 
 static __always_inline void flow_note(struct flow_half *half, __u8 kinds, __u32 seq, __u32 fin)
 {
-	if (kinds & KIND_SYN)
-		half->syn = seq;
-	if (kinds & KIND_SYN_ACK)
-		half->syn_ack = seq;
+	if (kinds & (KIND_SYN | KIND_SYN_ACK)) {
+		if (half->iss != seq)
+			half->reported &= ~(KIND_SYN | KIND_SYN_ACK);
+		half->iss = seq;
+	}
 	if (kinds & KIND_FIN)
 		half->fin = fin;
 	half->reported |= kinds;
+}
+
+static __always_inline void count_copy(__u16 *copies)
+{
+	if (*copies < COPIES_MAX)
+		(*copies)++;
+}
+
+/* The owner reports a segment. */
+static __always_inline void flow_owner_reports(struct flow_half *half, __u8 kinds, _Bool news)
+{
+	if (news || half->current != kinds) {
+		half->current = kinds;
+		half->owner_copies = half->rival_copies = 0;
+		half->rival = 0;
+	}
+	count_copy(&half->owner_copies);
+}
+
+/* Another point sees what was reported. The owner may have lost its part of the path: then the first other one sees
+ * more copies than it reported. Returns whether that is so. Copies that wait in a queue between the two change nothing,
+ * however long that takes. */
+static __always_inline _Bool flow_rival_sees(struct flow_half *half, __u32 point, __u8 kinds)
+{
+	if (!kinds || half->current != kinds)
+		return 0;
+	if (!half->rival)
+		half->rival = point;
+	if (half->rival != point)
+		return 0;
+	count_copy(&half->rival_copies);
+	return half->rival_copies > half->owner_copies;
 }

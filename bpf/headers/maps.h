@@ -9,22 +9,35 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* Who this copy of the front is: set for each observation point. The verifier sees constants, so that a branch on them
- * costs nothing. One struct, so that one register serves to read it. */
-const volatile struct identity self;
+/* What is set before a program is loaded. The verifier sees constants, so that a branch on them costs nothing. One
+ * struct, so that one register serves to read it. */
+struct constants {
+	__u64 hash_seed[5]; /* of the pending filter: random, the same for all programs of one loader */
 
-/* The same for all programs of one loader. */
-const volatile __u32 wakeup_bytes; /* fill of the ring at which the reader is woken */
+	/* Of a front: the point that this copy of it serves. */
+	struct identity point;
+
+	/* Of the slow programs. */
+	__u32 xdp_load_bytes;  /* bool; the kernel has bpf_xdp_load_bytes (Linux 5.18) */
+	__u32 wakeup_bytes;    /* fill of the ring at which the reader is woken */
+	__u64 syn_interval_ns; /* of the rate limit: nanoseconds for each SYN or SYN-ACK */
+	__u64 syn_burst_ns;    /* how far ahead of that rate they may be */
+};
+
+const volatile struct constants self;
 
 #define MAX_POINTS 4096
 
 /* Memory that all programs and the loader share; .data, not .bss, so that the loader can map it. */
 struct shared_memory {
-	/* Records that did not get into the ring, of all points: the reader looks here instead of at all counters. */
+	/* Records that the rule wanted and that did not get into the ring, full or limited, of all points: the reader
+	 * looks here instead of at all counters. */
 	__u64 records_lost;
 	/* By slot: the interface is a port of a bridge, where every packet that crosses the bridge is PACKET_OTHERHOST.
 	 * The loader writes it while the point lives: interfaces join and leave bridges. */
 	__u8 bridge_port[MAX_POINTS];
+	/* By slot, of XDP points: the interface's Ethernet address, in the first six bytes. */
+	__u8 address[MAX_POINTS][8];
 } shared SEC(".data.shared");
 
 struct {
@@ -39,21 +52,16 @@ struct {
 	__uint(max_entries, 8 << 20); /* default; the loader may choose another */
 } ring SEC(".maps");
 
-/* Slots of the tail-call table. */
-enum tail {
-	TAIL_SLOW,
-	TAIL_LEN,
-};
-
+/* The slow program of each hook. A table holds programs of one type. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PROG_ARRAY);
-	__uint(max_entries, TAIL_LEN);
+	__uint(max_entries, 1);
 	__type(key, __u32);
 	__type(value, __u32);
-} tails SEC(".maps");
+} tails SEC(".maps"), xdp_tails SEC(".maps");
 
-/* The identity of the front that passed on the segment, for the slow program. One entry for each CPU: a TC program is
- * not interrupted by another one on its CPU. */
+/* The identity of the front that passed on the segment, for the slow program. One entry for each CPU: between front and
+ * slow program nothing else runs there, as both hooks are entered with softirqs off. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);

@@ -27,6 +27,13 @@ enum tcp_flag {
 	FLAG_AE = 1 << 8, /* RFC 9768 */
 };
 
+/* What an acknowledgment may be awaited for. The first that comes says so in its record, also when the segment that it
+ * acknowledges was not delivered: a record that found the ring full, or was over the rate limit. */
+enum awaited {
+	AWAITED_SYN_ACK = 1 << 0, /* it completes a handshake */
+	AWAITED_FIN = 1 << 1,	  /* both sides sent FIN, and this acknowledges the peer's */
+};
+
 #define TCP_OPTIONS_MAX 40
 
 /* One reported segment. */
@@ -47,7 +54,8 @@ struct segment_record {
 	__u8 ttl;	    /* or hop limit */
 	__u8 forwarded;	    /* at egress: came in by another interface of this namespace */
 	__u8 options_bytes; /* how many bytes of options follow; 0 unless the segment carries SYN */
-	__u8 pad[3];
+	__u8 completes;	    /* enum awaited: what this segment's acknowledgment was awaited for */
+	__u8 pad[2];
 };
 
 /* The longer form, used when options_bytes > 0. Bytes after options_bytes are not defined. */
@@ -64,16 +72,15 @@ enum disposition {
 	DISPOSITION_REPORTED,
 	DISPOSITION_DUPLICATE, /* a copy of one reported at another point of this namespace */
 	DISPOSITION_RING_FULL,
-	DISPOSITION_RATE_LIMITED,
+	DISPOSITION_RATE_LIMITED, /* a SYN or SYN-ACK above Options.SYNRate */
 	DISPOSITION_LEN,
 };
 
 /* Why a packet that is TCP, or may be, is not counted as a segment. */
 enum unparsed_reason {
-	UNPARSED_VLAN,		 /* 802.1Q or 802.1ad tag in the packet */
-	UNPARSED_FRAGMENT,	 /* IPv4 or IPv6 fragment, the first included */
-	UNPARSED_IPV6_EXTENSION, /* another IPv6 extension header before TCP, or before more of them */
-	UNPARSED_NOT_LINEAR,	 /* headers outside the directly readable part */
+	UNPARSED_VLAN,		 /* more than two 802.1Q or 802.1ad tags in the packet */
+	UNPARSED_FRAGMENT,	 /* IPv4 or IPv6 fragment without a TCP header: all but the first */
+	UNPARSED_IPV6_EXTENSION, /* IPv6 extension headers more often than they may be */
 	UNPARSED_TRUNCATED,	 /* the packet ends inside its headers */
 	UNPARSED_MALFORMED,	 /* header lengths contradict each other */
 	UNPARSED_NOT_FOR_US,	 /* flooded by a bridge to a namespace that will drop it (PACKET_OTHERHOST) */
@@ -93,21 +100,23 @@ struct point_counters {
 	__u64 unparsed_packets_total[UNPARSED_REASON_LEN];
 };
 
-/* The identity of an observation point, baked into its front. */
+/* An observation point. */
 struct identity {
-	__u64 hash_seed[5]; /* of the pending filter: random, the same for all points */
-	__u64 netns_key;    /* the namespace's part in the hash */
-	__u32 point;	    /* in records; counts up, never used again */
-	__u32 slot;	    /* index of its counters; used again after the point is gone */
-	__u32 netns;	    /* the namespace; told apart in flows */
-	__u16 egress;	    /* bool */
-	__u16 report_all;   /* bool; trace mode: every segment is handled like a control segment */
+	__u64 netns_key; /* the namespace's part in the hash of the pending filter */
+	__u32 point;	 /* in records; counts up, never used again */
+	__u32 slot;	 /* index of its counters; used again after the point is gone */
+	__u32 netns;	 /* the namespace; told apart in flows */
+	__u8 egress;	 /* bool */
+	__u8 l3;	 /* bool; the interface has no Ethernet header */
+	__u8 report_all; /* bool; trace mode: every segment is handled like a control segment */
+	__u8 pad;
 };
 
 /* BTF keeps only types that something with a place in memory refers to; this makes it keep those that Go needs. */
 struct shared_types {
 	enum record_kind record_kind;
 	enum tcp_flag tcp_flag;
+	enum awaited awaited;
 	enum disposition disposition;
 	enum unparsed_reason unparsed_reason;
 	struct segment_record_options record;

@@ -3,17 +3,17 @@
  *
  * The data path asks it for each segment, so it is one load from an array: no map lookup. An entry holds a tag from the
  * hash of (namespace, socket pair in the acknowledging direction) and a coarse time. It may say yes wrongly (then the
- * flow entry decides, and nothing is lost), and no wrongly only after 4 s and a false hit (then the tracker infers the
- * acknowledgment). */
+ * flow entry decides, and nothing is lost), and no wrongly only after a second and a false hit or another flow's arming
+ * (then the tracker infers the acknowledgment). */
 #pragma once
 
 #include <linux/types.h>
-#include "netobs.h"
+#include "maps.h"
 
 #define PENDING_BITS 20
 #define PENDING_TAG_NONE 0
 #define PENDING_TAG_SHARED 255 /* more than one flow waits here: matches any */
-#define PENDING_EPOCH_SHIFT 30 /* an epoch is about a second */
+#define PENDING_EPOCH_SHIFT 28 /* an epoch is 268 ms: few of a flood's entries are young at once */
 #define PENDING_EPOCHS 4       /* after these an entry that gave a false hit is cleared */
 
 struct pending_entry {
@@ -34,13 +34,13 @@ struct socket_pair {
 /* Pairwise multilinear hashing (Lemire and Kaser 2014): products of words keyed with a secret, so that nobody outside
  * can aim at one entry. The high bits are good, and are used. IPv6 words are longer than the theorem allows: addresses
  * that differ in one byte alone spread over 2^8 entries only, but connections differ in their ports, too. */
-static __always_inline __u64 pending_hash(const struct socket_pair *p, const volatile struct identity *id, _Bool ipv6)
+static __always_inline __u64 pending_hash(const struct socket_pair *p, __u64 netns_key, _Bool ipv6)
 {
-	__u64 h = (p->src_lo + id->hash_seed[0]) * (p->dst_lo + id->hash_seed[1]) + p->ports * id->hash_seed[2] +
-		  id->netns_key;
+	__u64 h = (p->src_lo + self.hash_seed[0]) * (p->dst_lo + self.hash_seed[1]) + p->ports * self.hash_seed[2] +
+		  netns_key;
 
 	if (ipv6)
-		h += (p->src_hi + id->hash_seed[3]) * (p->dst_hi + id->hash_seed[4]);
+		h += (p->src_hi + self.hash_seed[3]) * (p->dst_hi + self.hash_seed[4]);
 	return h;
 }
 
