@@ -23,6 +23,7 @@ func (l *Loader) checkCompany() {
 		if ns.gone {
 			continue
 		}
+		l.findCarriers(ns)
 		var removed []*iface
 		err := ns.Do(func() (err error) {
 			removed, err = l.checkCompanyIn(ns)

@@ -9,6 +9,10 @@
 // after "ip netns del". One rtnetlink socket in netobs' own namespace hears the events of all (NETLINK_LISTEN_ALL_NSID);
 // for that the kernel assigns each watched namespace a number, which it forgets with the namespace. To attach, the
 // namespace is opened again by its path for some milliseconds.
+//
+// What an interface gets for others (PACKET_OTHERHOST) is no business of its namespace, unless that passes it on: at ports of
+// bridges, and under macvlan interfaces, whose connections are forwarded ones for it.
+//
 // The package keeps the main goroutine on the main thread (see init): threads that entered a namespace end, and the main
 // thread cannot.
 package loader

@@ -69,6 +69,8 @@ type iface struct {
 	masterIndex int    // of the bridge or bond it belongs to; 0 if none
 	peerIndex   int    // of a veth, in the namespace peerNsid; 0 if not known
 	peerNsid    int    // ownNsid: the same namespace
+	under       int    // the interface that this one is on top of, in the same namespace; 0 if none
+	carries     bool   // packets of others: see carrier.go
 	label       string // in metrics
 	points      []*point
 }
@@ -86,6 +88,8 @@ func newIface(l netlink.Link) *iface {
 	}
 	if i.kind == KindVeth {
 		i.peerIndex = a.ParentIndex
+	} else if i.peerNsid == ownNsid {
+		i.under = a.ParentIndex
 	}
 	return i
 }

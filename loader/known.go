@@ -13,6 +13,8 @@ type known struct {
 	change uint64 // what is remembered is as of this one of Loader.changes
 	points map[uint32]*decode.Point
 	local  map[netnsAddr]bool
+
+	carriers map[uint32]bool // by id of point
 }
 
 type netnsAddr struct {
@@ -27,6 +29,7 @@ func (k *known) of(l *Loader) {
 	k.l = l
 	k.points = make(map[uint32]*decode.Point)
 	k.local = make(map[netnsAddr]bool)
+	k.carriers = make(map[uint32]bool)
 }
 
 // point returns the observation point with an id, nil if there is none.
@@ -35,6 +38,7 @@ func (k *known) point(id uint32) *decode.Point {
 		k.change = change
 		clear(k.points)
 		clear(k.local)
+		clear(k.carriers)
 	}
 	p := k.points[id]
 	if p == nil {
@@ -46,6 +50,18 @@ func (k *known) point(id uint32) *decode.Point {
 		}
 	}
 	return p
+}
+
+// carries reports whether a point is at an interface that carries others. Call it after point.
+func (k *known) carries(id uint32) bool {
+	carries, ok := k.carriers[id]
+	if !ok {
+		k.l.mu.Lock()
+		carries = k.l.carries(id)
+		k.l.mu.Unlock()
+		k.carriers[id] = carries
+	}
+	return carries
 }
 
 // isLocal reports whether addr is an address of the namespace. Call it after point.

@@ -52,6 +52,7 @@ type Loader struct {
 	mu         sync.Mutex
 	namespaces []*namespace
 	points     map[uint32]*decode.Point // by id; a point that is gone stays until its last records were read
+	carriers   bool                     // there is or was one
 	retired    settling                 // ids of points that are gone
 	gone       settling                 // ids of namespaces that are gone
 	slots      slots

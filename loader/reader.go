@@ -168,6 +168,7 @@ func (r *Reader) settle() {
 	for _, id := range r.l.retired.take() {
 		delete(r.l.points, id)
 		delete(r.known.points, id)
+		delete(r.known.carriers, id)
 	}
 }
 
@@ -239,6 +240,10 @@ func (r *Reader) segment(record []byte, seg *decode.Segment) bool {
 	}
 	if point.Direction == decode.Ingress && seg.Has(decode.SYN) {
 		seg.ToLocal = r.known.isLocal(point.NetnsID, dst)
+	}
+	// The kernel does not say from which interface a packet of a macvlan came.
+	if point.Direction == decode.Egress && r.known.carries(point.ID) && !r.known.isLocal(point.NetnsID, seg.Src.Addr()) {
+		seg.Forwarded = true
 	}
 	return true
 }

@@ -185,6 +185,7 @@ func (l *Loader) refresh(ctx context.Context, ns *namespace) error {
 			l.removeLink(ns, index)
 		}
 	}
+	l.findCarriers(ns)
 	for _, i := range ns.sorted() {
 		if ctx.Err() != nil {
 			return nil
@@ -255,7 +256,7 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 	old := ns.links[now.index]
 	renamed := false
 	if old != nil {
-		now.points, now.label = old.points, old.label
+		now.points, now.label, now.carries = old.points, old.label, old.carries
 		renamed = old.name != now.name
 	}
 	ns.links[now.index] = now
@@ -272,6 +273,7 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 	if old == nil || old.masterIndex != now.masterIndex || old.kind != now.kind {
 		l.updateBridgePorts(ns)
 	}
+	l.noteRider(ns, now)
 	l.relabel(ns, now)
 	l.mu.Unlock()
 	if renamed {
@@ -283,20 +285,21 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 	return now
 }
 
-// updateBridgePorts tells the fronts which interfaces are ports of a bridge. The caller holds l.mu.
+// updateBridgePorts tells the fronts which interfaces get packets for others, to pass them on. The caller holds l.mu.
 func (l *Loader) updateBridgePorts(ns *namespace) {
 	for _, i := range ns.links {
 		for _, p := range i.points {
-			if err := l.progs.SetBridgePort(p.slot, ns.isBridgePort(i)); err != nil {
+			if err := l.progs.SetBridgePort(p.slot, ns.passesOn(i)); err != nil {
 				l.log.Error("cannot mark bridge port", "netns", ns.Name, "interface", i.name, "err", err)
 			}
 		}
 	}
 }
 
-func (ns *namespace) isBridgePort(i *iface) bool {
+// passesOn reports whether packets for others are no mistake at an interface: a port of a bridge, or a carrier.
+func (ns *namespace) passesOn(i *iface) bool {
 	master := ns.links[i.masterIndex]
-	return master != nil && master.kind == KindBridge
+	return i.carries || master != nil && master.kind == KindBridge
 }
 
 func (l *Loader) removeLink(ns *namespace, index int) {
@@ -389,7 +392,7 @@ func (l *Loader) newPoint(ns *namespace, i *iface, pl place) (*point, error) {
 	}
 	base, err := l.progs.Counters(slot)
 	if err == nil {
-		err = l.progs.SetBridgePort(slot, ns.isBridgePort(i))
+		err = l.progs.SetBridgePort(slot, ns.passesOn(i))
 	}
 	if err != nil {
 		l.slots.give(slot)
