@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"runtime"
 	"sync/atomic"
 	"testing"
@@ -30,6 +31,18 @@ func NeedPrivileges(tb testing.TB) {
 		tb.Fatal("needs root, and NETOBS_TEST_PRIVILEGED=1 says that it is there")
 	}
 	tb.Skip("needs root")
+}
+
+// NeedProgram skips the test if a program is not installed, and fails it where NETOBS_TEST_PRIVILEGED=1 says that all is.
+func NeedProgram(tb testing.TB, name string) {
+	tb.Helper()
+	if _, err := exec.LookPath(name); err == nil {
+		return
+	}
+	if os.Getenv("NETOBS_TEST_PRIVILEGED") == "1" {
+		tb.Fatalf("needs %s, and NETOBS_TEST_PRIVILEGED=1 says that it is there", name)
+	}
+	tb.Skip("needs " + name)
 }
 
 // Conn is what Serve hands to its handler.
@@ -281,18 +294,6 @@ func Eventually(tb testing.TB, deadline time.Duration, check func() error) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
-}
-
-// Route sends packets to a network through a gateway.
-func (ns *NS) Route(cidr, gateway string) {
-	ns.tb.Helper()
-	ns.Do(func() error {
-		_, dst, err := net.ParseCIDR(cidr)
-		if err != nil {
-			return err
-		}
-		return netlink.RouteAdd(&netlink.Route{Dst: dst, Gw: net.ParseIP(gateway)})
-	})
 }
 
 // Neighbour makes a permanent neighbour entry.
