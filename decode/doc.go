@@ -26,7 +26,8 @@
 //
 // # What one connection is
 //
-// Connections are told apart by namespace and socket pair. A SYN with an initial sequence number (ISN) that is not the
+// Connections are told apart by namespace and socket pair. So what NAT translates is, in the namespace that translates, two
+// connections: one with the pair as it came, one with the pair as it went; both are forwarded ones. A SYN with an initial sequence number (ISN) that is not the
 // sender's begins a new one, also when the one before is remembered or still open (§3.4.1); with the same ISN it is a
 // retransmission. An open connection displaced by a new SYN gets the teardown expired: we cannot know how it ended. A
 // handshake displaced by a new SYN gets the verdict that silence would have given it.

@@ -34,15 +34,22 @@ func (l load) completed() int { return l.clients*l.each + l.reset + l.serverFirs
 // run makes the connections, from one namespace to a server in another or the same.
 func (l load) run(tb testing.TB, client, server *nettest.NS, ip string) {
 	tb.Helper()
+	l.runTo(tb, client, server, ip, ip)
+}
+
+// runTo is run where clients know the server by another address than its own.
+func (l load) runTo(tb testing.TB, client, server *nettest.NS, ip, own string) {
+	tb.Helper()
 	at := func(port string) string { return net.JoinHostPort(ip, port) }
-	server.Serve(at(portBoth), func(c *net.TCPConn) { c.Close() })
-	server.Serve(at(portServerFirst), func(c *net.TCPConn) { c.Close() })
-	server.Serve(at(portHalf), func(c *net.TCPConn) {
+	bound := func(port string) string { return net.JoinHostPort(own, port) }
+	server.Serve(bound(portBoth), func(c *net.TCPConn) { c.Close() })
+	server.Serve(bound(portServerFirst), func(c *net.TCPConn) { c.Close() })
+	server.Serve(bound(portHalf), func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		io.WriteString(c, "after your FIN")
 		c.Close()
 	})
-	server.Serve(at(portDrain), func(c *net.TCPConn) {
+	server.Serve(bound(portDrain), func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)
 		c.Close()
 	})
