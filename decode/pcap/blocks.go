@@ -101,7 +101,12 @@ func (b *blocks) head() (needed bool, length int, err error) {
 		if b.ifaces++; b.ifaces > maxIfaces {
 			return false, 0, fmt.Errorf("more than %d interfaces", maxIfaces)
 		}
-	case blockPacket, blockSimplePacket, blockEnhancedPacket:
+	case blockSimplePacket:
+	case blockPacket, blockEnhancedPacket:
+		// pcapgo would find out only in the next block.
+		if packet, err := b.r.Peek(blockHead); err == nil && int64(b.order.u32(packet[20:])) > int64(size)-blockHead-blockTail {
+			return false, 0, errOverrun
+		}
 	default:
 		return false, int(size), nil
 	}
