@@ -197,6 +197,7 @@ const (
 	everySegment                      // see TrackerOptions.EverySegment
 	wentOn                            // the responder went on, so the completing ACK was lost to us, or is late
 	wideKey                           // the addresses are in table.wide
+	synLost                           // completed, but its SYN was lost to us
 )
 
 func (c *conn) has(b connBits) bool { return c.bits&b == b }

@@ -54,8 +54,12 @@
 //   - reset: the responder's RST, likewise, after its SYN-ACK.
 //   - unreachable: an ICMP error quoted the SYN. Not yet reported.
 //   - unanswered, half_open: silence after a SYN, after a SYN-ACK. See Clocks.
-//   - unknown: silence, but [Tracker.Loss] said that events since the SYN may be missing; or the attempt was evicted or
-//     detached before it had an outcome.
+//   - unknown: silence, or an RST that may have ended more than a handshake, but [Tracker.Loss] said that events since the SYN
+//     may be missing; or the attempt was evicted or detached before it had an outcome.
+//
+// A live source that could not deliver everything may still say what an acknowledgment was awaited for, [Segment].Completes.
+// Then a handshake is completed also if its SYN, its SYN-ACK or both were lost, and legs that began or ended there are not
+// known; and a connection whose FINs were lost ends like any other.
 //
 // A SYN-ACK that does not acknowledge the SYN is ignored (§3.5, figure 8). If there are two with different ISNs, the
 // originator's acknowledgment says which one counts.

@@ -23,6 +23,9 @@ func (t *Tracker) stepOpen(c *conn, s Side, seg *Segment) Place {
 	if seg.Payload > 0 {
 		p = Place{PlaceData, SideUnknown, h.has(numbered) && end.LessEq(h.nxt)}
 	}
+	if seg.Completes&AwaitedFIN != 0 && !seg.Has(FIN) {
+		t.inferFINs(c, s, seg)
+	}
 	acked := peer.ackedTo(seg.Ack, room)
 	peer.bits |= sized
 	if seg.Has(FIN) {
@@ -50,6 +53,24 @@ func (t *Tracker) stepOpen(c *conn, s Side, seg *Segment) Place {
 	}
 	t.waitOpen(c, seg.Time)
 	return p
+}
+
+// inferFINs makes up for FINs that were lost to us before an acknowledgment that shows that both sides sent one: the peer's is
+// what it acknowledges last, its sender's is behind it. Who closed first is not known if no FIN was seen.
+func (t *Tracker) inferFINs(c *conn, s Side, seg *Segment) {
+	h, peer := &c.half[s], &c.half[1-s]
+	if !peer.has(finSent) {
+		peer.sendFIN(seg.Ack - 1)
+	}
+	if !h.has(finSent) {
+		h.sendFIN(seg.Seq - 1)
+	}
+	if c.phase == phaseEstablished {
+		t.becomeHalfClosed(c)
+	}
+	if c.phase == phaseHalfClosed {
+		t.becomeClosing(c)
+	}
 }
 
 // openSYN takes a SYN or SYN-ACK that does not begin a new connection.

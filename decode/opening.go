@@ -133,7 +133,12 @@ func (t *Tracker) openingACK(c *conn, s Side, seg *Segment) Place {
 	t.see(c, s, seg)
 	peer.bits |= synAcked
 	first := seg.Seq == h.iss.Add(1) || !c.has(wentOn) && seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1))
-	exact := first && peer.has(issKnown)
+	awaited := seg.Completes&AwaitedSYNACK != 0 && s == Originator
+	exact := first && (peer.has(issKnown) || awaited)
+	if awaited && c.has(unseen) {
+		c.set(unseen, false)
+		c.bits |= synLost
+	}
 	t.becomeEstablished(c, s, seg.Time, exact)
 	if peer.has(finSent) {
 		t.becomeHalfClosed(c)
@@ -189,7 +194,7 @@ func (t *Tracker) openingResponder(c *conn, seg *Segment) Place {
 
 // openingRST takes an RST before the handshake is complete. In SYN-SENT it must acknowledge the SYN, later its sequence
 // number must be the next one exactly (RFC 9293 §3.10.7.3 and .4, RFC 5961 §3.2): before data flows an observer knows
-// that number, so a forged RST has no chance.
+// that number, so a forged RST has no chance. After a loss we may know less than the ends do: see lossyRST.
 func (t *Tracker) openingRST(c *conn, s Side, seg *Segment) Place {
 	h, peer := &c.half[s], &c.half[1-s]
 	next := h.has(issKnown) && seg.Seq.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1)) ||
@@ -197,6 +202,8 @@ func (t *Tracker) openingRST(c *conn, s Side, seg *Segment) Place {
 	var o Outcome
 	var kind PlaceKind
 	switch {
+	case t.lossyRST(c, s, seg):
+		o, kind = OutcomeUnknown, PlaceRST
 	case s == Originator && next:
 		o, kind = OutcomeAborted, PlaceAborted
 	case s == Responder && c.phase == phaseSynSent && peer.acksSYN(seg):
@@ -217,4 +224,14 @@ func (t *Tracker) openingRST(c *conn, s Side, seg *Segment) Place {
 		t.endHandshake(c, o, seg.Time)
 	}
 	return Place{Kind: kind}
+}
+
+// lossyRST reports whether an RST ends a handshake of which events may be lost: it may have completed, and the connection
+// carried data, before. Only one that refuses a SYN tells by its number that there was no connection: it has none, SEG.SEQ is 0
+// (RFC 9293 §3.10.7.1).
+func (t *Tracker) lossyRST(c *conn, s Side, seg *Segment) bool {
+	h, peer := &c.half[s], &c.half[1-s]
+	room := c.room(seg.Time)
+	refuses := s == Responder && seg.Seq == 0 && c.phase == phaseSynSent
+	return c.start <= t.lost && !refuses && h.ahead(seg.Seq, room) && (!seg.Has(ACK) || peer.ahead(seg.Ack, room))
 }

@@ -38,6 +38,7 @@ func (t *Tracker) reportHandshake(c *conn, o Outcome, end int64, s Side, exact b
 	}
 	h.Originator, h.Responder = t.ends(c)
 	switch {
+	case c.has(synLost):
 	case c.has(answered):
 		h.ResponderLeg = Leg{true, t.span(c.start, a.answer), t.span(a.syn, a.answer)}
 	case o == OutcomeRefused:
@@ -47,7 +48,9 @@ func (t *Tracker) reportHandshake(c *conn, o Outcome, end int64, s Side, exact b
 		if c.has(answered) && s == Originator {
 			h.OriginatorLeg = Leg{true, t.span(a.answer, end), t.span(a.repeat, end)}
 		}
-		h.Total = Leg{true, t.span(c.start, end), t.span(a.syn, end)}
+		if !c.has(synLost) {
+			h.Total = Leg{true, t.span(c.start, end), t.span(a.syn, end)}
+		}
 	}
 	t.opts.OnHandshake(h)
 }

@@ -88,7 +88,7 @@ type Handshake struct {
 
 	Role    Role
 	Outcome Outcome
-	Start   int64 // time of the first SYN, ns since the Unix epoch
+	Start   int64 // time of the first SYN, or of what followed it if that was lost; ns since the Unix epoch
 	End     int64 // time of the segment that decided the outcome, or of the clock that did
 
 	ResponderLeg  Leg // SYN to SYN-ACK, or to the RST that refused

@@ -93,10 +93,23 @@ type Segment struct {
 	// ToLocal says that the destination is an address of this namespace.
 	ToLocal bool
 
+	// Completes says what the acknowledgment was awaited for, where the source knows. It does so even if what is
+	// acknowledged was lost to us.
+	Completes Awaited
+
 	// Options are the TCP options as sent. Present where the source captures them: live, only on segments with SYN.
 	// Owned by the source of the segment: valid until its next segment is read.
 	Options Options
 }
+
+// Awaited is what an acknowledgment may be awaited for: a set of these.
+type Awaited uint8
+
+// What a live source awaits acknowledgments for.
+const (
+	AwaitedSYNACK Awaited = 1 << iota // it completes the handshake
+	AwaitedFIN                        // both sides sent FIN, and it acknowledges the peer's
+)
 
 // Len returns SEG.LEN: the sequence numbers the segment occupies, SYN and FIN included (RFC 9293 §3.3.1).
 func (s *Segment) Len() uint32 {

@@ -105,6 +105,10 @@ func (t *Tracker) begin(k *key, hash uint32, high bool, seg *Segment) Place {
 	if synACK {
 		s = Responder
 	}
+	if seg.Completes == AwaitedFIN && seg.Len() == 0 { // the end of what was forgotten, or lost
+		t.tallyOf(seg.Point).Late++
+		return Place{Kind: PlaceLate, Side: SideUnknown}
+	}
 	c := t.create(k, hash, high, s, seg)
 	c.note(s, seg, false)
 	if seg.Has(SYN) && !rst && !synACK {
@@ -112,8 +116,10 @@ func (t *Tracker) begin(k *key, hash uint32, high bool, seg *Segment) Place {
 		return Place{Kind: PlaceSYN, Side: Originator}
 	}
 
-	c.bits |= unseen
-	c.set(sidesKnown, synACK)
+	completes := seg.Completes&AwaitedSYNACK != 0 && !synACK && !rst
+	c.set(unseen, !completes)
+	c.set(synLost, completes)
+	c.set(sidesKnown, synACK || completes)
 	t.see(c, s, seg)
 	h, peer := &c.half[s], &c.half[1-s]
 	if synACK {
@@ -131,6 +137,11 @@ func (t *Tracker) begin(k *key, hash uint32, high bool, seg *Segment) Place {
 		peer.ackedTo(seg.Ack, maxWindow)
 	}
 	c.set(beyondACK, seg.Payload > 0 || seg.Has(FIN))
+	p := Place{Kind: PlaceUnseen, Side: SideUnknown}
+	if completes { // SYN and SYN-ACK were lost to us, not to the ends
+		p = Place{Kind: PlaceCompletes, Side: s}
+		t.becomeSynReceived(c, seg.Time)
+	}
 	t.becomeEstablished(c, s, seg.Time, false)
 	switch {
 	case rst:
@@ -139,5 +150,5 @@ func (t *Tracker) begin(k *key, hash uint32, high bool, seg *Segment) Place {
 		t.stepFIN(c, s, seg)
 		t.waitOpen(c, seg.Time)
 	}
-	return Place{Kind: PlaceUnseen, Side: SideUnknown}
+	return p
 }

@@ -21,7 +21,7 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 //	10ms A>B S. seq 300 ack 101 len 0 via in
 //
-// with tcpdump's flag letters, or one of "advance", "loss", "detach", "connections". "via" says how the observation point saw it: lo (until
+// with tcpdump's flag letters, and "awaited syn-ack" or "awaited fin" for what its acknowledgment completes; or one of "advance", "loss", "detach", "connections". "via" says how the observation point saw it: lo (until
 // another is given), in, out, through (out, but from another interface), local (in, for an address of the namespace). A
 // socket is a letter, A to F for IPv4 and X to Z for IPv6, and optionally a port, as in A:5. A line "options" sets options.
 // Output is a line for what each segment meant, with indented lines for what was reported, and the tallies.
@@ -163,6 +163,8 @@ func parseSegment(now int64, f []string, via string) (*Segment, string, error) {
 			seg.Ack = Seq(n)
 		case "len":
 			seg.Payload = uint32(n)
+		case "awaited":
+			seg.Completes, err = map[string]Awaited{"syn-ack": AwaitedSYNACK, "fin": AwaitedFIN}[f[1]], nil
 		case "via":
 			via, err = f[1], nil
 		default:
