@@ -38,6 +38,7 @@ type Reader struct {
 	flushed atomic.Bool
 	closed  atomic.Bool
 	known   known
+	clock   clock
 
 	epoch  int64  // CLOCK_REALTIME less CLOCK_MONOTONIC, in ns
 	now    int64  // when the ring was last found empty, on the clock of segments
@@ -61,26 +62,39 @@ func (l *Loader) NewReader(latency time.Duration) (*Reader, error) {
 	if latency == 0 {
 		latency = DefaultLatency
 	}
-	r := &Reader{l: l, ring: ring, bell: bell, latency: latency, epoch: epoch()}
+	r := &Reader{l: l, ring: ring, bell: bell, latency: latency, clock: newClock()}
+	r.epoch = r.clock.epoch()
 	r.known.of(l)
-	r.now = r.epoch + monotonic()
+	r.now = r.epoch + r.clock.monotonic()
 	return r, nil
 }
 
-// epoch returns the difference between the clock of people and that of the records.
-func epoch() int64 { return time.Now().UnixNano() - monotonic() }
+// clock tells the time of the records, CLOCK_MONOTONIC, without a system call: as what Go's clock, which is the same one,
+// has advanced since it was asked.
+type clock struct {
+	asked time.Time
+	ns    int64 // when asked
+}
 
-// monotonic returns CLOCK_MONOTONIC, the clock of the records, in ns.
-func monotonic() int64 {
+func newClock() clock {
 	var ts unix.Timespec
 	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts) // cannot fail for this clock
-	return ts.Nano()
+	return clock{time.Now(), ts.Nano()}
+}
+
+// monotonic returns CLOCK_MONOTONIC in ns.
+func (c *clock) monotonic() int64 { return c.ns + int64(time.Since(c.asked)) }
+
+// epoch returns the difference between the clock of people and that of the records.
+func (c *clock) epoch() int64 {
+	now := time.Now()
+	return now.UnixNano() - (c.ns + int64(now.Sub(c.asked)))
 }
 
 // followClock notices that the machine slept, or that its clock was set, since it was last called.
 func (r *Reader) followClock() {
 	const most = int64(time.Second)
-	if now := epoch(); now-r.epoch > most || r.epoch-now > most {
+	if now := r.clock.epoch(); now-r.epoch > most || r.epoch-now > most {
 		r.epoch, r.jumped = now, true
 	}
 }
@@ -93,7 +107,7 @@ func (r *Reader) Next(seg *decode.Segment) error {
 		record := r.ring.take()
 		if record == nil {
 			// The time before the look, not after: this goroutine may be stopped in between.
-			now := monotonic()
+			now := r.clock.monotonic()
 			if record = r.ring.take(); record == nil {
 				if err := r.empty(now); err != nil {
 					return err
@@ -185,7 +199,7 @@ func (r *Reader) Lost() (upTo int64, more bool) {
 		return 0, false
 	}
 	r.lost, r.jumped = lost, false
-	return r.epoch + monotonic(), true
+	return r.epoch + r.clock.monotonic(), true
 }
 
 // Gone returns the ids of the namespaces that ended and whose last records were read, once.
@@ -233,12 +247,14 @@ func (r *Reader) segment(record []byte, seg *decode.Segment) bool {
 		Flags:     decode.Flags(rec.Flags),
 		TTL:       rec.Ttl,
 		Forwarded: rec.Forwarded != 0,
+		Completes: completes(rec.Completes),
 	}
 	if rec.OptionsBytes > 0 {
 		options := record[unsafe.Sizeof(*rec):]
 		seg.Options = decode.Options(options[:min(int(rec.OptionsBytes), len(options))])
 	}
-	if point.Direction == decode.Ingress && seg.Has(decode.SYN) {
+	// A connection may begin with these.
+	if point.Direction == decode.Ingress && (seg.Has(decode.SYN) || seg.Completes != 0) {
 		seg.ToLocal = r.known.isLocal(point.NetnsID, dst)
 	}
 	// The kernel does not say from which interface a packet of a macvlan came.
@@ -246,4 +262,14 @@ func (r *Reader) segment(record []byte, seg *decode.Segment) bool {
 		seg.Forwarded = true
 	}
 	return true
+}
+
+func completes(bits uint8) (a decode.Awaited) {
+	if bits&bpf.CompletesHandshake != 0 {
+		a |= decode.AwaitedSYNACK
+	}
+	if bits&bpf.CompletesTeardown != 0 {
+		a |= decode.AwaitedFIN
+	}
+	return a
 }

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/bits"
 	"net"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -16,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"netobs/bpf"
 	"netobs/loader"
 	"netobs/metrics"
 )
@@ -32,8 +29,7 @@ type attachOptions struct {
 	output     string
 	listen     string
 	listenSet  bool
-	latency    time.Duration
-	ringBytes  uint32
+	limits     limits
 	logLevel   slog.Level
 }
 
@@ -53,10 +49,7 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print connections: text, json or none")
 	fs.StringVar(&o.listen, "listen", defaultListen,
 		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
-	fs.DurationVar(&o.latency, "latency", loader.DefaultLatency,
-		"how long an event may wait when traffic is low: the longer, the fewer\nwake-ups")
-	fs.Uint32Var(&o.ringBytes, "ring-bytes", 8<<20,
-		"room for events not yet read, a power of two; one takes 80 or 120 bytes")
+	o.limits.addFlags(fs)
 	fs.TextVar(&o.logLevel, "log-level", slog.LevelWarn, "`level` from which to log: debug, info, warn or error")
 }
 
@@ -85,12 +78,7 @@ func (o *attachOptions) validate() error {
 		errs = append(errs, err)
 	}
 	errs = append(errs, checkListen(o.listen))
-	if o.latency < time.Millisecond || o.latency > time.Hour {
-		errs = append(errs, fmt.Errorf("--latency %s is not between 1ms and 1h", o.latency))
-	}
-	if page := uint32(os.Getpagesize()); bits.OnesCount32(o.ringBytes) != 1 || o.ringBytes < page || o.ringBytes > 1<<30 {
-		errs = append(errs, fmt.Errorf("--ring-bytes %d is no power of two between %d and %d", o.ringBytes, page, 1<<30))
-	}
+	errs = append(errs, o.limits.validate())
 	selection := loader.Selection{Names: o.interfaces}
 	errs = append(errs, selection.Validate())
 	return errors.Join(errs...)
@@ -159,14 +147,14 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 		Select:     loader.Selection{Kinds: o.kinds, Names: o.interfaces},
 		Hooks:      o.hooks,
 		FastAttach: o.fastAttach,
-		BPF:        bpf.Options{RingBytes: o.ringBytes},
+		BPF:        o.limits.bpf,
 		Log:        slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})),
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	p, err := newPipeline(l, out, o.latency)
+	p, err := newPipeline(l, out, o.limits.latency)
 	if err != nil {
 		return err
 	}

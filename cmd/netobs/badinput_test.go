@@ -50,6 +50,8 @@ func TestBadInput(t *testing.T) {
 		{"log level", []string{"attach", "--netns", ns.Name, "--log-level", "loud"}, 2, []string{"--log-level", "loud"}},
 		{"latency", []string{"attach", "--netns", ns.Name, "--latency", "0s"}, 2, []string{"--latency 0s", "between 1ms"}},
 		{"ring", []string{"attach", "--netns", ns.Name, "--ring-bytes", "100000"}, 2, []string{"--ring-bytes 100000", "power of two"}},
+		{"flows", []string{"attach", "--netns", ns.Name, "--flows", "0"}, 2, []string{"--flows 0", "between 1 and"}},
+		{"SYN rate", []string{"attach", "--netns", ns.Name, "--syn-rate", "20000000"}, 2, []string{"--syn-rate 20000000", "between 1 and"}},
 		{"pid is no pid", []string{"attach", "--pid", "-4"}, 2, []string{"--pid -4"}},
 		{"two mistakes", []string{"attach", "--kind", "x", "--netns", "y", "--output", "z"}, 2, []string{"--kind x", `not "z"`}},
 		{"near name", []string{"attach", "--netns", ns.Name + "x"}, 1, []string{"did you mean " + ns.Name}},
