@@ -50,43 +50,6 @@ func TestBudget(t *testing.T) {
 	}
 }
 
-// The programs observe: whatever could write, pull, redirect, or wait is not called.
-func TestHelpers(t *testing.T) {
-	spec, err := loadNetobs()
-	if err != nil {
-		t.Fatal(err)
-	}
-	front := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnTailCall}
-	slow := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnKtimeGetNs, asm.FnRingbufReserve,
-		asm.FnRingbufSubmit, asm.FnRingbufQuery}
-	allowed := map[string][]asm.BuiltinFunc{
-		netobsProgNetobsFront:   front,
-		netobsProgNetobsSlow:    append(slow[:len(slow):len(slow)], asm.FnSkbLoadBytes),
-		netobsProgNetobsXdp:     front,
-		netobsProgNetobsXdpSlow: append(slow[:len(slow):len(slow)], asm.FnXdpLoadBytes),
-	}
-	if len(spec.Programs) != len(allowed) {
-		t.Errorf("programs: got %d, want %d", len(spec.Programs), len(allowed))
-	}
-	for name, prog := range spec.Programs {
-		for i, ins := range prog.Instructions {
-			switch {
-			case ins.IsKfuncCall() || ins.IsFunctionCall() || isLegacyLoad(ins):
-				t.Errorf("%s, instruction %d: %v", name, i, ins)
-			case ins.IsBuiltinCall() && !slices.Contains(allowed[name], asm.BuiltinFunc(ins.Constant)):
-				t.Errorf("%s, instruction %d calls %v, want only %v", name, i, asm.BuiltinFunc(ins.Constant), allowed[name])
-			}
-		}
-	}
-}
-
-// isLegacyLoad says whether an instruction reads the packet in the way of classic BPF, which ends the program when the
-// packet is short: a silent return, with code 0.
-func isLegacyLoad(ins asm.Instruction) bool {
-	return ins.OpCode.Class() == asm.LdClass &&
-		(ins.OpCode.Mode() == asm.AbsMode || ins.OpCode.Mode() == asm.IndMode)
-}
-
 // CO-RE relocations make one load cost 13 ms instead of one.
 func TestNoRelocations(t *testing.T) {
 	spec, err := loadNetobs()

@@ -17,7 +17,7 @@ func dispositions(reported, duplicate, ringFull, rateLimited uint64) []LabelCoun
 // unparsed are the labels that the kernel side has today, all 0 but the first.
 func unparsed(vlan uint64) []LabelCount {
 	return []LabelCount{
-		{"vlan", vlan}, {"fragment", 0}, {"ipv6_extension", 0}, {"not_linear", 0}, {"truncated", 0}, {"malformed", 0}, {"not_for_us", 0},
+		{"vlan", vlan}, {"fragment", 0}, {"ipv6_extension", 0}, {"truncated", 0}, {"malformed", 0}, {"not_for_us", 0},
 	}
 }
 
