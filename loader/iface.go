@@ -80,7 +80,7 @@ func newIface(l netlink.Link) *iface {
 	i := &iface{
 		index:       a.Index,
 		name:        printable(a.Name),
-		kind:        kindOf(l),
+		kind:        KindOf(l),
 		up:          a.RawFlags&unix.IFF_UP != 0,
 		ethernet:    a.EncapType == "ether" || a.EncapType == "loopback",
 		masterIndex: a.MasterIndex,
@@ -94,7 +94,8 @@ func newIface(l netlink.Link) *iface {
 	return i
 }
 
-func kindOf(l netlink.Link) string {
+// KindOf returns one of the kinds above, or the kernel's own word for another.
+func KindOf(l netlink.Link) string {
 	switch {
 	case l.Attrs().EncapType == "loopback":
 		return KindLoopback

@@ -8,10 +8,11 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"netobs/loader/inventory"
 )
 
 const (
@@ -21,7 +22,7 @@ const (
 
 	// HostName is the name of the host's namespace: that of process 1, or netobs' own where process 1 may not be
 	// looked at.
-	HostName = "host"
+	HostName = inventory.HostName
 )
 
 // init keeps the main goroutine on the main thread, so that enter never gets that one: it does not end with its goroutine,
@@ -34,6 +35,15 @@ type Netns struct {
 	Path string // where it can be opened
 
 	dev, ino uint64 // identity; a path may come to mean another namespace
+}
+
+// NetnsOf is a namespace as the inventory found it.
+func NetnsOf(n *inventory.Namespace) Netns {
+	ns := Netns{Name: n.Label, dev: n.Dev, ino: n.Ino}
+	if paths := n.Open(); len(paths) > 0 {
+		ns.Path = paths[0]
+	}
+	return ns
 }
 
 // FindNetns finds a namespace by its name under /run/netns, by a path such as /proc/1234/ns/net, or by the word host.
@@ -177,10 +187,7 @@ func (ns *Netns) takeKnownName() {
 func (ns *Netns) IsAssumedHost() bool { return ns.Name == HostName && ns.Path == ownNetns }
 
 // printable returns a name as it may be shown on a terminal: whoever made it may not be trusted.
-func printable(name string) string {
-	quoted := strconv.Quote(name)
-	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
-}
+func printable(name string) string { return inventory.Printable(name) }
 
 func netnsNames() []string {
 	entries, _ := os.ReadDir(netnsDir) // none if the directory is missing

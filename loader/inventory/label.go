@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -27,7 +28,13 @@ func label(n *Namespace) string {
 		return HostName
 	}
 	id := n.Container.ID
-	return cmp.Or(given, n.Container.Name, id[:min(len(id), shortID)], generated, docker, n.Process, "unnamed")
+	return Printable(cmp.Or(given, n.Container.Name, id[:min(len(id), shortID)], generated, docker, n.Process, "unnamed"))
+}
+
+// Printable returns a name as it may be shown on a terminal: whoever made it may not be trusted.
+func Printable(name string) string {
+	quoted := strconv.Quote(name)
+	return strings.ReplaceAll(quoted[1:len(quoted)-1], `\"`, `"`)
 }
 
 // A name of a runtime's making: a UUID, with cni- of containerd, netns- of Podman, nothing of CRI-O.
