@@ -3,6 +3,7 @@ package loader
 import (
 	"errors"
 	"fmt"
+	"net"
 	"path"
 	"slices"
 
@@ -17,11 +18,14 @@ const (
 	KindBridge   = "bridge"
 	KindPhysical = "physical"
 	KindAny      = "any"
+	kindTap      = "tap" // the kernel calls both tun
+	kindTun      = "tun"
 )
 
 // Kinds returns the kinds that Selection takes.
 func Kinds() []string {
-	return []string{KindLoopback, KindVeth, KindBridge, KindPhysical, "tap", "macvlan", "ipvlan", "netkit", KindAny}
+	return []string{KindLoopback, KindVeth, KindBridge, KindPhysical, kindTap, kindTun, "macvlan", "ipvlan", "netkit", "vlan",
+		"bond", "vxlan", "wireguard", "gre", "ipip", "sit", KindAny}
 }
 
 // Selection says which interfaces are watched. The zero value means loopback, veth and bridge interfaces.
@@ -65,7 +69,8 @@ type iface struct {
 	index       int
 	name, kind  string
 	up          bool
-	ethernet    bool   // packets begin with an Ethernet header
+	header      header
+	address     net.HardwareAddr
 	masterIndex int    // of the bridge or bond it belongs to; 0 if none
 	peerIndex   int    // of a veth, in the namespace peerNsid; 0 if not known
 	peerNsid    int    // ownNsid: the same namespace
@@ -82,7 +87,8 @@ func newIface(l netlink.Link) *iface {
 		name:        printable(a.Name),
 		kind:        KindOf(l),
 		up:          a.RawFlags&unix.IFF_UP != 0,
-		ethernet:    a.EncapType == "ether" || a.EncapType == "loopback",
+		header:      headerOf(a.EncapType),
+		address:     a.HardwareAddr,
 		masterIndex: a.MasterIndex,
 		peerNsid:    a.NetNsID,
 	}
@@ -102,7 +108,31 @@ func KindOf(l netlink.Link) string {
 	case l.Type() == "device":
 		return KindPhysical
 	case l.Type() == "tuntap" || l.Type() == "tun":
-		return "tap"
+		if headerOf(l.Attrs().EncapType) == headerNone {
+			return kindTun
+		}
+		return kindTap
 	}
 	return l.Type()
+}
+
+// header is what a packet begins with where the programs see it.
+type header int
+
+const (
+	headerOther header = iota // none that is known
+	headerEthernet
+	headerNone // it begins with IP
+)
+
+// headerOf knows the kernel's types of interfaces (linux/if_arp.h) by the names that package netlink gives them: none is
+// that of tun and wireguard, unknown519 and unknown823 are ARPHRD_RAWIP of modems and ARPHRD_IP6GRE.
+func headerOf(encapType string) header {
+	switch encapType {
+	case "ether", "loopback":
+		return headerEthernet
+	case "none", "ppp", "ipip", "tunnel6", "sit", "gre", "unknown519", "unknown823":
+		return headerNone
+	}
+	return headerOther
 }

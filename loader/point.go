@@ -45,10 +45,13 @@ func (f *attachFailure) Unwrap() error { return f.err }
 // attach loads a front and attaches it. The calling thread is in the namespace of the interface. On error nothing is left.
 func (l *Loader) attach(p *point, ns *namespace, i *iface) (mode string, err error) {
 	if p.front, err = l.progs.NewFront(bpf.Point{
-		ID:     p.id,
-		Slot:   p.slot,
-		Netns:  ns.id,
-		Egress: p.direction == decode.Egress,
+		ID:      p.id,
+		Slot:    p.slot,
+		Netns:   ns.id,
+		Egress:  p.direction == decode.Egress,
+		Hook:    bpfHook(p.hook),
+		L3:      i.header == headerNone,
+		Address: i.address,
 	}); err != nil {
 		return "", &attachFailure{"load", err}
 	}
@@ -57,6 +60,13 @@ func (l *Loader) attach(p *point, ns *namespace, i *iface) (mode string, err err
 		return "", &attachFailure{"attach", err}
 	}
 	return mode, nil
+}
+
+func bpfHook(hook string) bpf.Hook {
+	if hook == HookXDP {
+		return bpf.HookXDP
+	}
+	return bpf.HookTC
 }
 
 // closePoint detaches a point. An interface that is gone took the attachment along, which is no error.

@@ -270,6 +270,9 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 	if renamed || old == nil {
 		l.changes.Add(1)
 	}
+	if old != nil && !slices.Equal(old.address, now.address) {
+		l.updateAddress(ns, now)
+	}
 	if old == nil || old.masterIndex != now.masterIndex || old.kind != now.kind {
 		l.updateBridgePorts(ns)
 	}
@@ -283,6 +286,18 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 		}
 	}
 	return now
+}
+
+// updateAddress tells the fronts at XDP, which must know by themselves for whom a packet is.
+func (l *Loader) updateAddress(ns *namespace, i *iface) {
+	for _, p := range i.points {
+		if p.hook != HookXDP {
+			continue
+		}
+		if err := l.progs.SetAddress(p.slot, i.address); err != nil {
+			l.log.Error("cannot note the address", "netns", ns.Name, "interface", i.name, "err", err)
+		}
+	}
 }
 
 // updateBridgePorts tells the fronts which interfaces get packets for others, to pass them on. The caller holds l.mu.
@@ -328,9 +343,9 @@ func (l *Loader) letGo(ns *namespace) {
 
 // attachIface attaches all points of an interface or none. The calling thread is in its namespace.
 func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
-	if !i.ethernet {
+	if i.header == headerOther {
 		return &attachFailure{"not_ethernet",
-			fmt.Errorf("attach to %s in %s: packets without Ethernet header are not supported yet", i.name, ns.Name)}
+			fmt.Errorf("attach to %s in %s: its packets begin neither with an Ethernet header nor with IP", i.name, ns.Name)}
 	}
 	defer func() {
 		if err != nil {
