@@ -39,7 +39,7 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 		"network namespace to watch: a `name` under /run/netns, a path such as\n/proc/PID/ns/net, or host; may be repeated")
 	fs.IntSliceVar(&o.pids, "pid", nil, "watch the network namespace of this process; may be repeated")
 	fs.StringSliceVar(&o.kinds, "kind", nil,
-		"`kinds` of interfaces: "+strings.Join(loader.Kinds(), ",")+"\n(default loopback,veth,bridge, or any with --interface)")
+		"`kinds` of interfaces: "+wrapped(loader.Kinds(), 64)+"\n(default loopback,veth,bridge, or any with --interface)")
 	fs.StringArrayVar(&o.interfaces, "interface", nil,
 		"only interfaces whose name matches this `glob`, such as 'eth*'; may be repeated")
 	fs.StringSliceVar(&o.hooks, "hook", nil,
@@ -51,6 +51,24 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
 	o.limits.addFlags(fs)
 	fs.TextVar(&o.logLevel, "log-level", slog.LevelWarn, "`level` from which to log: debug, info, warn or error")
+}
+
+// wrapped joins words by commas, in lines that are not much longer than width.
+func wrapped(words []string, width int) string {
+	var b strings.Builder
+	line := 0
+	for i, word := range words {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		if line > 0 && line+len(word) > width {
+			b.WriteByte('\n')
+			line = 0
+		}
+		b.WriteString(word)
+		line += len(word) + 1
+	}
+	return b.String()
 }
 
 // validate returns all that is wrong with the flags.

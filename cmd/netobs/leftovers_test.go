@@ -100,7 +100,7 @@ func TestDetachEverywhere(t *testing.T) {
 	wantFilters(t, ns, "lo", false)
 }
 
-func TestDetachUsage(t *testing.T) {
+func TestHookUsage(t *testing.T) {
 	checkRefused(t, exitFailed, []string{"no network namespace"}, "detach", "--netns", "nothing-like-this")
 	checkRefused(t, exitUsage, []string{"--hook", "none of auto, tcx, tc, xdp"}, "attach", "--netns", "host", "--hook", "kprobe")
 }
