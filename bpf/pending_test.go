@@ -342,6 +342,27 @@ func TestPendingTellsFlowsApart(t *testing.T) {
 	t.Errorf("places that do not depend on: %q", same)
 }
 
+// An acknowledgment may be longer under way than an entry is young. What passes before it, and does not acknowledge enough,
+// is no false hit.
+func TestSlowAcknowledgment(t *testing.T) {
+	w := newWorld(t, Options{})
+	f := w.pending(t)
+	p := w.point(t, w.namespace(), false)
+	play(t, []*point{p}, []step{
+		{seg: fromServer(fin|ack, 300, 100, 0), want: reported},
+		{seg: fromClient(fin|ack, 100, 300, 0), want: reported},
+	}, nil)
+	for _, at := range f.armed() {
+		f.set(at, netobsPendingEntry{Tag: f.at(at).Tag, Epoch: epochAgo(t, epochsToOld)})
+	}
+	play(t, []*point{p}, []step{
+		{seg: fromClient(ack, 101, 300, 0), want: ordinary},
+		{seg: fromServer(ack, 301, 100, 0), want: ordinary},
+		{seg: fromClient(ack, 101, 301, 0), want: closes},
+		{seg: fromServer(ack, 301, 101, 0), want: closes},
+	}, nil)
+}
+
 // A false hit is counted as data and not reported; it clears what is old.
 func TestFalseHits(t *testing.T) {
 	w := newWorld(t, Options{})

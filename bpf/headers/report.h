@@ -207,7 +207,10 @@ static __always_inline void report_segment(void *ctx, const _Bool xdp, const str
 	} else {
 		flow = bpf_map_lookup_elem(&flows, &key);
 		if (!flow || !awaited(&flow->half[dir], &p->segment)) {
-			pending_expire(own_hash(&r), p->segment.time_ns);
+			/* No false hit while this flow itself waits: what it waits for may take longer than an
+			 * entry is young. */
+			if (!flow || !flow->half[dir].waiting)
+				pending_expire(own_hash(&r), p->segment.time_ns);
 			return;
 		}
 	}
