@@ -73,7 +73,7 @@ func TestTopologyBridgedVLAN(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		vids []uint16
-	}{{"tag", []uint16{42}}} {
+	}{{"tag", []uint16{42}}, {"two tags", []uint16{1000, 42}}} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			a, b, h, wire := nettest.New(t, "a"), nettest.New(t, "b"), nettest.New(t, "h"), nettest.New(t, "wire")
