@@ -26,8 +26,8 @@ type reading struct {
 	args []string // FILE stands for the capture
 	ours bool     // netobs, of this test binary
 
-	took []time.Duration
-	rss  int64 // bytes, most at any time
+	took, cpu []time.Duration // of each round
+	rss       int64           // bytes, most at any time
 }
 
 func readings() []*reading {
@@ -59,13 +59,13 @@ func (r *reading) command(file string) *exec.Cmd {
 	return exec.Command(args[0], args[1:]...)
 }
 
-func (r *reading) median() time.Duration {
-	slices.Sort(r.took)
-	return r.took[len(r.took)/2]
+func median(d []time.Duration) time.Duration {
+	d = slices.Sorted(slices.Values(d))
+	return d[len(d)/2]
 }
 
 // BenchmarkRead reads a capture of real traffic by netobs and by others, in turns: whole processes, the file in the page cache,
-// output to /dev/null. Medians; the ratio is to netobs read --summary; RSS is of a round of its own.
+// output to /dev/null. Times are medians of the rounds, ratios are to netobs read --summary; RSS is of a round of its own.
 func BenchmarkRead(b *testing.B) {
 	size := int64(captureBytes)
 	if v := os.Getenv(captureBytesEnv); v != "" {
@@ -86,30 +86,33 @@ func BenchmarkRead(b *testing.B) {
 	b.ResetTimer()
 	for range readRounds {
 		for _, r := range all {
-			start := time.Now()
-			if err := r.command(file).Run(); err != nil {
+			cmd, start := r.command(file), time.Now()
+			if err := cmd.Run(); err != nil {
 				b.Fatalf("%s: %v", r.name, err)
 			}
 			r.took = append(r.took, time.Since(start))
+			r.cpu = append(r.cpu, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
 		}
 	}
 	b.StopTimer()
+	ours := all[0]
 	var table strings.Builder
-	fmt.Fprintf(&table, "%-27s %10s %7s %9s\n", byteCount(size)+" of traffic on lo", "median", "ratio", "RSS")
+	fmt.Fprintf(&table, "%-27s %10s %7s %10s %7s %9s\n", byteCount(size)+" of traffic on lo", "time", "ratio", "CPU", "ratio", "RSS")
 	for _, r := range all {
 		r.measureRSS(b, file)
-		fmt.Fprintf(&table, "%-27s %7d ms %7.2f %9s\n", r.name, r.median().Milliseconds(),
-			float64(r.median())/float64(all[0].median()), byteCount(r.rss))
+		took, cpu := median(r.took), median(r.cpu)
+		fmt.Fprintf(&table, "%-27s %7d ms %7.2f %7d ms %7.2f %9s\n", r.name, took.Milliseconds(),
+			float64(took)/float64(median(ours.took)), cpu.Milliseconds(), float64(cpu)/float64(median(ours.cpu)), byteCount(r.rss))
 	}
 	fmt.Printf("\n%s", table.String()) // Logf would cut it
-	others := slices.DeleteFunc(slices.Clone(all), func(r *reading) bool {
+	rivals := slices.DeleteFunc(slices.Clone(all), func(r *reading) bool {
 		return r.ours || !slices.Contains([]string{"argus", "tcptrace", "tshark"}, r.args[0])
 	})
-	if len(others) > 0 {
-		fastest := slices.MinFunc(others, func(a, b *reading) int { return cmp.Compare(a.median(), b.median()) })
-		b.ReportMetric(float64(fastest.median())/float64(all[0].median()), "times-faster-than-"+fastest.args[0])
+	if len(rivals) > 0 {
+		fastest := slices.MinFunc(rivals, func(a, b *reading) int { return cmp.Compare(median(a.took), median(b.took)) })
+		b.ReportMetric(float64(median(fastest.took))/float64(median(ours.took)), "times-faster-than-"+fastest.args[0])
 	}
-	b.ReportMetric(float64(size)/1e6/all[0].median().Seconds(), "MB/s")
+	b.ReportMetric(float64(size)/1e6/median(ours.took).Seconds(), "MB/s")
 	b.ReportMetric(0, "ns/op")
 }
 

@@ -69,6 +69,7 @@ func (t *totals) tableOfInput() table {
 			short(time.Duration(t.End-t.Start))))
 	}
 	tab.rowIf(t.evicted > 0, "memory", fmt.Sprintf("full: %d handshakes and connections were given up", t.evicted))
+	tab.rowIf(t.negative > 0, "clock", fmt.Sprintf("ran backwards: %s taken as 0", plural(t.negative, "interval")))
 	return tab
 }
 
@@ -216,6 +217,7 @@ type jsonSummary struct {
 	Unseen              uint64                       `json:"connections_unseen"`
 	Evicted             uint64                       `json:"evictions"`
 	Late                uint64                       `json:"late_segments"`
+	Negative            uint64                       `json:"negative_intervals"`
 	ResponderLeg        *jsonQuantiles               `json:"responder_leg,omitempty"`
 	OriginatorLeg       *jsonQuantiles               `json:"originator_leg,omitempty"`
 	Total               *jsonQuantiles               `json:"total,omitempty"`
@@ -251,6 +253,7 @@ func (t *totals) printJSON(w io.Writer) error {
 		Unseen:              t.unseen,
 		Evicted:             t.evicted,
 		Late:                t.late,
+		Negative:            t.negative,
 		ResponderLeg:        quantilesOf(&t.legs[0]),
 		OriginatorLeg:       quantilesOf(&t.legs[1]),
 		Total:               quantilesOf(&t.legs[2]),
@@ -302,7 +305,7 @@ func sum(by map[decode.Side]uint64) uint64 {
 }
 
 // plural counts things: 1 packet, 2 packets.
-func plural[T int | int64](n T, what string) string {
+func plural[T int | int64 | uint64](n T, what string) string {
 	if n == 1 {
 		return "1 " + what
 	}

@@ -108,6 +108,7 @@ func TestReadBadInput(t *testing.T) {
 	inDir(t, map[string][]byte{
 		"good":   good,
 		"text":   []byte("hello, world\n"),
+		"zst":    {0x28, 0xb5, 0x2f, 0xfd, 4, 0},
 		"short":  {0xd4, 0xc3},
 		"empty":  nil,
 		"header": good[:20],
@@ -133,6 +134,7 @@ func TestReadBadInput(t *testing.T) {
 		{"missing", []string{"missing"}, 1, []string{"missing: no such file or directory"}},
 		{"directory", []string{"dir"}, 1, []string{"dir: is a directory"}},
 		{"not a capture", []string{"text"}, 1, []string{"text: not a capture file"}},
+		{"compressed otherwise", []string{"zst"}, 1, []string{"zst: not a capture file", "zstd -dc FILE | netobs read -"}},
 		{"shorter than its magic", []string{"short"}, 1, []string{"short: not a capture file"}},
 		{"empty", []string{"empty"}, 1, []string{"empty: empty file"}},
 		{"header cut", []string{"header"}, 1, []string{"header: ", "byte 0"}},
@@ -304,6 +306,17 @@ func manyRefused(tb testing.TB) []packet {
 		all = append(all, d.refuses(time.Duration(i)*ms).packets...)
 	}
 	return all
+}
+
+// TestReadClock checks that it is said when time ran backwards.
+func TestReadClock(t *testing.T) {
+	d := newDialog(t, "10.0.0.1:40001", "10.0.0.2:80").sends(100*us, client, decode.SYN, 0, 0, "").
+		sends(20*us, server, decode.SYN|ack, 0, 1, "").sends(130*us, client, ack, 1, 1, "")
+	inDir(t, map[string][]byte{"a": mustPcap(t, d.packets)})
+	_, stdout, _ := runHere(t, "read", "--summary", "a")
+	if want := "\nclock     ran backwards: 2 intervals taken as 0\n"; !strings.Contains(stdout, want) {
+		t.Errorf("got\n%s\nwant %q in it", stdout, want)
+	}
 }
 
 // TestReadMany checks that what is read ahead stays what and where it was.

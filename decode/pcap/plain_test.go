@@ -171,8 +171,8 @@ func FuzzReader(f *testing.F) {
 		if sum != stats.Packets {
 			t.Errorf("%d packets, %d results", stats.Packets, sum)
 		}
-		if r.Offset() != int64(len(file)) && err == io.EOF {
-			t.Errorf("ended at %d of %d", r.Offset(), len(file))
+		if r.file.n != int64(len(file)) && err == io.EOF {
+			t.Errorf("ended at %d of %d", r.file.n, len(file))
 		}
 		checkPlain(t, file, decap)
 	})

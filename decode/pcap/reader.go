@@ -97,7 +97,25 @@ func (p *Reader) open() error {
 	case 0xa1b2c3d4, 0xd4c3b2a1, 0xa1b23c4d, 0x4d3cb2a1: // microseconds and nanoseconds, each in both byte orders
 		return p.openPcap(magic)
 	}
+	if by := compressedBy(magic); by != "" {
+		return fmt.Errorf("%w: it is compressed by %[2]s; pipe it in: %[2]s -dc FILE | netobs read -", ErrNotCapture, by)
+	}
 	return fmt.Errorf("%w: it begins with %08x", ErrNotCapture, magic)
+}
+
+// compressedBy names the program that compressed a file with these first bytes in a way not read here.
+func compressedBy(magic uint32) string {
+	switch {
+	case magic == 0x28b52ffd: // RFC 8878 §3.1.1
+		return "zstd"
+	case magic == 0xfd377a58:
+		return "xz"
+	case magic == 0x04224d18:
+		return "lz4"
+	case magic>>8 == 0x425a68:
+		return "bzip2"
+	}
+	return ""
 }
 
 // magic returns the first four bytes, and leaves them.
@@ -223,9 +241,6 @@ func (p *Reader) parse(link decode.LinkType, frame []byte, wireLen int, seg *dec
 	p.stats.Parsed[parsed]++
 	return parsed == decode.ParsedSegment
 }
-
-// Offset returns how many bytes of the file were read: at most a buffer more than were used.
-func (p *Reader) Offset() int64 { return p.file.n }
 
 // A counter counts the bytes read through it. It keeps its first error: a bufio.Reader tells one only once, also to those who
 // only look.

@@ -406,8 +406,8 @@ func TestReadError(t *testing.T) {
 		if n != len(whole) || !errors.Is(err, broken) {
 			t.Errorf("got %d segments and %v, want %d and %v", n, err, len(whole), broken)
 		}
-		if r.Offset() != int64(len(w.file)) {
-			t.Errorf("offset %d, want %d", r.Offset(), len(w.file))
+		if r.file.n != int64(len(w.file)) {
+			t.Errorf("offset %d, want %d", r.file.n, len(w.file))
 		}
 	}
 }
