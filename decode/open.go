@@ -13,7 +13,8 @@ func (t *Tracker) stepOpen(c *conn, s Side, seg *Segment) Place {
 	end := seg.Seq.Add(seg.Len())
 	// Repeats what was acknowledged; a keep-alive (RFC 9293 §3.8.4) looks like that, too. A FIN live may just look like it.
 	old := h.behind(end) && !(seg.Has(FIN) && h.ahead(end, room))
-	if !old && !h.ahead(end, room) {
+	second := seg.Has(FIN) && h.has(finSent) && h.fin.Add(1) != end // a side has one FIN; the first seen counts
+	if !old && !h.ahead(end, room) || second {
 		c.note(s, seg, false)
 		return Place{Kind: PlaceIgnored}
 	}
@@ -92,10 +93,7 @@ func (t *Tracker) stepFIN(c *conn, s Side, seg *Segment) Place {
 	at := seg.Seq.Add(seg.Payload)
 	if h.has(finSent) {
 		kind := PlaceFirstFIN
-		switch {
-		case h.fin != at:
-			kind = PlaceIgnored // a side has one FIN; the first seen counts
-		case c.closer != s:
+		if c.closer != s {
 			kind = PlaceSecondFIN
 		}
 		return Place{Kind: kind, Again: true}

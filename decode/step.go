@@ -76,7 +76,7 @@ func sendable(seg *Segment) bool {
 
 // replacedBy reports whether a segment of side s belongs to a new connection on the same socket pair: a SYN with another
 // initial sequence number (RFC 9293 §3.4.1: a new incarnation), or, since its SYN may be lost to us, a SYN-ACK neither
-// of whose numbers fits.
+// of whose numbers fits, or not the one that must.
 //
 // A SYN into an open connection may also be forged, or meet an end that is still alive and challenges it (RFC 5961 §4).
 // We believe the SYN: the old connection's own SYN-ACK or data would hardly be reported live, so waiting for proof
@@ -94,7 +94,8 @@ func (c *conn) replacedBy(s Side, seg *Segment) bool {
 		return seg.Seq != h.iss && !(c.has(unseen) && seg.Seq.Add(seg.Payload) == h.iss)
 	}
 	if c.phase.opening() {
-		return false
+		// Two SYNs looked like a simultaneous open, but the first one's sender agrees with another ISN: it had given up.
+		return s == Originator && seg.Seq != h.iss && !c.has(answered) && peer.acksSYN(seg)
 	}
 	return !(h.has(issKnown) && seg.Seq == h.iss) && !(peer.has(issKnown) && seg.Ack.From(peer.iss.Add(1)) <= peer.nxt.From(peer.iss.Add(1)))
 }
