@@ -119,6 +119,9 @@ func (t *Tracker) becomeEstablished(c *conn, s Side, now int64, exact bool) {
 		t.reportHandshake(c, OutcomeCompleted, now, s, exact)
 	}
 	t.enter(c, phaseEstablished)
+	if c.has(closerSeen) { // the responder's FIN was here first
+		t.becomeHalfClosed(c)
+	}
 	t.waitOpen(c, now)
 }
 

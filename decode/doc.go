@@ -29,8 +29,10 @@
 // Connections are told apart by namespace and socket pair. So what NAT translates is, in the namespace that translates, two
 // connections: one with the pair as it came, one with the pair as it went; both are forwarded ones. A SYN with an initial sequence number (ISN) that is not the
 // sender's begins a new one, also when the one before is remembered or still open (§3.4.1); with the same ISN it is a
-// retransmission. An open connection displaced by a new SYN gets the teardown expired: we cannot know how it ended. A
-// handshake displaced by a new SYN gets the verdict that silence would have given it.
+// retransmission. Two SYNs that cross are a simultaneous open (§3.5, figure 7), unless the first one's sender then agrees
+// with another ISN: it had given up, and a connection begins with that SYN-ACK. An open connection displaced by a new SYN
+// gets the teardown expired: we cannot know how it ended. A handshake displaced by a new SYN gets the verdict that silence
+// would have given it.
 //
 // A connection whose first segment is no SYN is unseen: it has no Handshake, a Connection at its end, and is counted in
 // [NetnsTally].Unseen. If that segment is a SYN-ACK, originator and responder are known, and the connection counts as unseen
@@ -77,6 +79,9 @@
 //   - fin_rst: a FIN, then an RST before both FINs were acknowledged.
 //   - expired: silent beyond its limit, or displaced by a new SYN.
 //   - evicted, detached: the memory was full; [Tracker.Detach].
+//
+// A side has one FIN: the first seen counts, and a segment with one at another number is not acceptable. One of the responder
+// that was seen before the completing ACK takes effect with that.
 //
 // Closer is the sender of the first FIN or RST. FINs crossed if the second does not acknowledge the first (figure 13),
 // whatever came between them: an acknowledgment may overtake. A finished connection is remembered for 3 s; its late segments,

@@ -140,9 +140,6 @@ func (t *Tracker) openingACK(c *conn, s Side, seg *Segment) Place {
 		c.bits |= synLost
 	}
 	t.becomeEstablished(c, s, seg.Time, exact)
-	if peer.has(finSent) {
-		t.becomeHalfClosed(c)
-	}
 	p := t.stepOpen(c, s, seg)
 	if c.phase == phaseEstablished && !c.has(everySegment) {
 		// It was awaited, so it says nothing about what else this source reports, nor how much will follow.
