@@ -62,7 +62,7 @@ func mustCapture(tb testing.TB, size int64) string {
 		return nil
 	})
 	ns.Do(traffic.Start)
-	nettest.Eventually(tb, time.Minute+time.Duration(size)/10, func() error { // 100 MB a second is what it makes; 10 are enough
+	nettest.Eventually(tb, time.Minute+time.Duration(size)*100, func() error { // at 10 MB a second; ten times that is usual
 		if info, err := os.Stat(file); err != nil || info.Size() < size {
 			return fmt.Errorf("capture too small after a long time: %v", err)
 		}
