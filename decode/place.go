@@ -4,7 +4,7 @@ package decode
 type Place struct {
 	Kind  PlaceKind
 	Side  Side // who sent it; SideUnknown where nothing told the sides apart
-	Again bool // a retransmission, or a copy that reached us twice
+	Again bool // a retransmission, a copy that reached us twice, or a segment that others overtook
 }
 
 // PlaceKind is a segment's place in the life of its connection.

@@ -126,5 +126,5 @@ type Connection struct {
 	History      string       // zeek's letters, upper case for the originator
 }
 
-// Duration returns how long the connection lasted.
-func (c *Connection) Duration() time.Duration { return time.Duration(c.End - c.Start) }
+// Duration returns how long the connection lasted; 0 if time stepped back meanwhile.
+func (c *Connection) Duration() time.Duration { return max(0, time.Duration(c.End-c.Start)) }
