@@ -14,6 +14,7 @@ import (
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/features"
+	"github.com/cilium/ebpf/rlimit"
 	"golang.org/x/sys/unix"
 )
 
@@ -74,8 +75,12 @@ type hook struct {
 }
 
 // Load makes the maps and loads the programs of HookTC; those of HookXDP are loaded with its first front. The caller closes
-// the result. Needs CAP_BPF and CAP_NET_ADMIN.
+// the result. Needs CAP_BPF and CAP_NET_ADMIN, and before Linux 5.11 CAP_SYS_RESOURCE, as those kernels count BPF memory
+// against RLIMIT_MEMLOCK.
 func Load(opts Options) (_ *Programs, err error) {
+	if err := rlimit.RemoveMemlock(); err != nil { // does nothing where the limit does not count
+		return nil, fmt.Errorf("raise the limit of locked memory, which BPF memory counts against here: %w", err)
+	}
 	spec, err := loadNetobs()
 	if err != nil {
 		return nil, fmt.Errorf("read embedded BPF objects: %w", err)
