@@ -6,7 +6,7 @@ C_FILES := bpf/netobs.bpf.c $(wildcard bpf/headers/*.h)
 CORPUS := $(or $(NETOBS_CORPUS),../shared/corpus)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build generate test bench lint demo clean
+.PHONY: build generate test test-kernels bench lint demo clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/netobs ./cmd/netobs
@@ -19,6 +19,19 @@ generate:
 test:
 	go test -timeout 20m ./...
 	@test -d "$(CORPUS)" || echo "NOTE: no captures at $(CORPUS): the decoder was not held against other tools' verdicts"
+
+# The tests of a list inside Debian's kernels 5.10, 6.1, 6.12 and newest, emulated. Needs qemu-system-x86 and xz-utils,
+# or, for ARCH=arm64, qemu-system-arm. KERNELS="6.1 newest" chooses some.
+ARCH ?= amd64
+test-kernels: build/kernels build/kernels-$(ARCH)
+	build/kernels --arch $(ARCH) --kernels "$(KERNELS)" loader/kernels/tests.txt
+
+# Runs a test binary inside a kernel: CGO_ENABLED=0 go test -exec "$$PWD/build/kernels --exec 5.10" -run X ./loader
+.PHONY: build/kernels build/kernels-$(ARCH)
+build/kernels:
+	CGO_ENABLED=0 go build -o $@ ./loader/kernels
+build/kernels-$(ARCH):
+	CGO_ENABLED=0 GOARCH=$(ARCH) go build -o $@ ./loader/kernels
 
 # One table each: what a segment costs in the kernel, and in the tracker; what a capture costs, beside other tools. The capture
 # has 100 MB, or NETOBS_BENCH_CAPTURE_BYTES.
