@@ -33,11 +33,15 @@ static __always_inline _Bool hook_load(void *ctx, const _Bool xdp, __u32 offset,
 static __always_inline _Bool hook_load_options(void *ctx, const _Bool xdp, __u32 offset, __u8 *to, __u32 bytes)
 {
 	const void *from;
+	__u32 last = bytes - 1;
 
-	if (bytes - 1 >= TCP_OPTIONS_MAX) /* for the verifier, which forgot */
+	/* For the verifier, which forgot. The barrier keeps the compiler from testing one register and passing another,
+	 * of which Linux 5.10, 6.1 and 7.2 know no minimum. */
+	barrier_var(last);
+	if (last >= TCP_OPTIONS_MAX)
 		return 0;
 	if (!xdp || self.xdp_load_bytes)
-		return hook_load(ctx, xdp, offset, to, bytes);
+		return hook_load(ctx, xdp, offset, to, last + 1);
 	from = hook_data(ctx, xdp) + (offset & 0xffff);
 	for (__u32 i = 0; i < TCP_OPTIONS_MAX && i < bytes; i += 4) {
 		if (from + i + 4 > hook_data_end(ctx, xdp))

@@ -35,9 +35,14 @@ struct cursor {
 /* Returns the next header, in place or a copy; NULL if the packet ends before its end. */
 static __always_inline const void *next_header(struct cursor *at, __u32 bytes)
 {
-	const void *header = hook_data(at->ctx, at->xdp) + at->offset;
+	const void *header;
+	__u32 offset = at->offset;
 
-	if (likely(header + bytes <= hook_data_end(at->ctx, at->xdp)))
+	/* The verifier follows no pointer further than 64 KiB, and Linux 6.1 loses the bound of the offset in a
+	 * multiplication, 5.10 on the stack. The barrier makes the compiler test the register that it adds. */
+	barrier_var(offset);
+	header = hook_data(at->ctx, at->xdp) + offset;
+	if (likely(offset < 1 << 15 && header + bytes <= hook_data_end(at->ctx, at->xdp)))
 		return header;
 	return hook_load(at->ctx, at->xdp, at->offset, at->copy, bytes) ? at->copy : 0;
 }
