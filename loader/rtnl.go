@@ -179,8 +179,13 @@ func parseEvent(nsid int, msg syscall.NetlinkMessage) (linkEvent, bool) {
 		}
 		hdr := unix.NlMsghdr(msg.Header)
 		link, err := netlink.LinkDeserialize(&hdr, msg.Data)
+		if err != nil {
+			return ev, false
+		}
+		// A part of the buffer, which the next message overwrites.
+		link.Attrs().HardwareAddr = slices.Clone(link.Attrs().HardwareAddr)
 		ev.link, ev.removed = link, msg.Header.Type == unix.RTM_DELLINK
-		return ev, err == nil
+		return ev, true
 	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
 		ev.removed = msg.Header.Type == unix.RTM_DELADDR
 		ev.addr = addrOf(msg.Data)

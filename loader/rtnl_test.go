@@ -3,11 +3,16 @@ package loader
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
+	"slices"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
 
 	"netobs/loader/nettest"
 )
@@ -54,6 +59,21 @@ func TestNumberUsedAgain(t *testing.T) {
 	}
 	if got := l.lastPoint - points; got != 2 {
 		t.Errorf("%d points were attached while following, want the 2 of the last interface", got)
+	}
+}
+
+// An event outlives the buffer that it was read into.
+func TestEventOwnsItsAddress(t *testing.T) {
+	want := net.HardwareAddr{2, 0, 0, 0, 0, 7}
+	data := nl.NewIfInfomsg(unix.AF_UNSPEC).Serialize()
+	data = append(data, nl.NewRtAttr(unix.IFLA_ADDRESS, want).Serialize()...)
+	ev, ok := parseEvent(ownNsid, syscall.NetlinkMessage{
+		Header: syscall.NlMsghdr{Type: unix.RTM_NEWLINK, Len: uint32(unix.NLMSG_HDRLEN + len(data))},
+		Data:   data,
+	})
+	clear(data)
+	if !ok || !slices.Equal(ev.link.Attrs().HardwareAddr, want) {
+		t.Errorf("parsed %t: address %v, want %v", ok, ev.link.Attrs().HardwareAddr, want)
 	}
 }
 
