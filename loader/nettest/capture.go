@@ -33,7 +33,11 @@ type Capture struct {
 
 	mu     sync.Mutex
 	frames []Frame
+	idle   time.Duration // how long there was nothing to read
 }
+
+// patience is how long a read waits.
+const patience = 20 * time.Millisecond
 
 // captured is how much of a frame is looked at: the headers.
 const captured = 256
@@ -97,6 +101,9 @@ func (c *Capture) read(started chan<- error) error {
 		switch {
 		case errors.Is(err, unix.EINTR):
 		case errors.Is(err, unix.EAGAIN):
+			c.mu.Lock()
+			c.idle += patience
+			c.mu.Unlock()
 			select {
 			case <-c.stop:
 				return c.lost()
@@ -125,6 +132,7 @@ func (c *Capture) add(frame []byte, wireLen int, from *unix.SockaddrLinklayer, n
 	f.Interface = names[from.Ifindex]
 	c.mu.Lock()
 	c.frames = append(c.frames, f)
+	c.idle = 0
 	c.mu.Unlock()
 }
 
@@ -143,10 +151,10 @@ func packetSocket(ifindex int) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	patience := unix.NsecToTimeval(int64(20 * time.Millisecond))
+	wait := unix.NsecToTimeval(int64(patience))
 	err = errors.Join(
 		unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 64<<20),
-		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &patience),
+		unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait),
 		unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: bigEndian(unix.ETH_P_ALL), Ifindex: ifindex}),
 	)
 	if err != nil {
@@ -163,22 +171,23 @@ func bigEndian(n uint16) uint16 {
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// AtRest waits until none of the captures has seen a frame for a while, and fails the test after the deadline.
+// AtRest waits until all of the captures have read what there was, and for so long nothing more, and fails the test after
+// the deadline.
 func AtRest(tb testing.TB, deadline, quiet time.Duration, captures ...*Capture) {
 	tb.Helper()
-	count := func() (n int) {
-		for _, c := range captures {
-			n += c.Len()
-		}
-		return n
+	for _, c := range captures {
+		c.mu.Lock()
+		c.idle = 0
+		c.mu.Unlock()
 	}
-	last, since := count(), time.Now()
 	Eventually(tb, deadline, func() error {
-		if n := count(); n != last {
-			last, since = n, time.Now()
-		}
-		if time.Since(since) < quiet {
-			return errors.New("segments still pass")
+		for _, c := range captures {
+			c.mu.Lock()
+			idle := c.idle
+			c.mu.Unlock()
+			if idle < quiet {
+				return fmt.Errorf("segments still pass in %s", c.ns.Name)
+			}
 		}
 		return nil
 	})
