@@ -6,17 +6,20 @@ import (
 	"testing"
 
 	"netobs/decode"
+	"netobs/loader"
 	"netobs/loader/nettest"
 )
 
 // bothWays are the passes of an end of connections.
 func bothWays(name string) []string { return []string{"in " + name, "out " + name} }
 
-func TestTopologyLoopback(t *testing.T) {
+func TestTopologyLoopback(t *testing.T) { topologyLoopback(t) }
+
+func topologyLoopback(t *testing.T, hooks ...string) {
 	t.Parallel()
 	ns := nettest.New(t, "lo")
 	ns.Up("lo")
-	l := newLab(t, ns)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, ns)
 	made := someLoad()
 	made.run(t, ns, ns, "127.0.0.1")
 	l.check(made, view{ns: ns, role: decode.RoleLocal, passes: []string{"out lo"}})
@@ -68,7 +71,9 @@ func TestTopologyVethPairInOneNamespace(t *testing.T) {
 }
 
 // A bridge passes on frames with VLAN tags.
-func TestTopologyBridgedVLAN(t *testing.T) {
+func TestTopologyBridgedVLAN(t *testing.T) { topologyVLAN(t) }
+
+func topologyVLAN(t *testing.T, hooks ...string) {
 	t.Parallel()
 	for _, c := range []struct {
 		name string
@@ -86,7 +91,7 @@ func TestTopologyBridgedVLAN(t *testing.T) {
 			wire.Trunk("plain1", "trunk1", c.vids...)
 			a.Addr("eth0", "10.20.4.1/24")
 			b.Addr("eth0", "10.20.4.2/24")
-			l := newLab(t, a, b, h)
+			l := newLabWith(t, loader.Options{Hooks: hooks}, a, b, h)
 			made := someLoad()
 			made.run(t, a, b, "10.20.4.2")
 			l.check(made, bridgedViews(a, b, h)...)
@@ -110,10 +115,12 @@ func bridged(t *testing.T) (h *nettest.NS, ends [3]*nettest.NS, ips [3]string, h
 }
 
 // Every end talks to the next one.
-func TestTopologyBridgeWithThreePorts(t *testing.T) {
+func TestTopologyBridgeWithThreePorts(t *testing.T) { topologyBridge(t) }
+
+func topologyBridge(t *testing.T, hooks ...string) {
 	t.Parallel()
 	h, ends, ips, _ := bridged(t)
-	l := newLab(t, h)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, h)
 	made := someLoad()
 	for i := range ends {
 		made.run(t, ends[i], ends[(i+1)%3], ips[(i+1)%3])
@@ -121,13 +128,15 @@ func TestTopologyBridgeWithThreePorts(t *testing.T) {
 	l.check(made, view{ns: h, role: decode.RoleForwarded, passes: []string{"in vethA", "in vethB", "in vethC"}, times: 3})
 }
 
-func TestTopologyBridgeToHostStack(t *testing.T) {
+func TestTopologyBridgeToHostStack(t *testing.T) { topologyHostStack(t) }
+
+func topologyHostStack(t *testing.T, hooks ...string) {
 	t.Parallel()
 	for _, name := range []string{"in", "out"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			h, ends, ips, hostIP := bridged(t)
-			l := newLab(t, h, ends[0])
+			l := newLabWith(t, loader.Options{Hooks: hooks}, h, ends[0])
 			made := someLoad()
 			host := view{ns: h, role: decode.RoleResponder, passes: bothWays("vethA")}
 			end := view{ns: ends[0], role: decode.RoleOriginator, passes: bothWays("eth0")}
@@ -144,11 +153,13 @@ func TestTopologyBridgeToHostStack(t *testing.T) {
 
 // The bridge forgets where the ends are, before each SYN and before each FIN: a bystander gets segments for others, and has
 // nothing to do with them.
-func TestTopologyBridgeFloodsBystander(t *testing.T) {
+func TestTopologyBridgeFloodsBystander(t *testing.T) { topologyFlood(t) }
+
+func topologyFlood(t *testing.T, hooks ...string) {
 	t.Parallel()
 	h, ends, ips, _ := bridged(t)
 	a, b, bystander := ends[0], ends[1], ends[2]
-	l := newLab(t, h, a, b, bystander)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, h, a, b, bystander)
 	server := net.JoinHostPort(ips[1], portDrain)
 	b.Serve(server, func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)

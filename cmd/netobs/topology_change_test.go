@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"netobs/decode"
+	"netobs/loader"
 	"netobs/loader/nettest"
 )
 
@@ -48,10 +49,12 @@ func (all held) end(tb testing.TB) {
 }
 
 // The interface at which a connection was reported so far is deleted, and the connection goes on by another.
-func TestTopologyOwnerDeleted(t *testing.T) {
+func TestTopologyOwnerDeleted(t *testing.T) { topologyOwnerDeleted(t) }
+
+func topologyOwnerDeleted(t *testing.T, hooks ...string) {
 	t.Parallel()
 	a, b, h := twoWays(t)
-	l := newLab(t, a, b, h)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, a, b, h)
 	made := load{clients: 1, each: 10}
 	all := hold(l, made.each, a, b, "10.23.0.2:80", a, b, h)
 	a.RouteVia("10.23.0.2/32", "10.22.11.254", "10.23.0.1")
@@ -79,12 +82,14 @@ func TestTopologyOwnerDeleted(t *testing.T) {
 }
 
 // The links of a connection move to another namespace, which goes on where the first one ended.
-func TestTopologyVethMoved(t *testing.T) {
+func TestTopologyVethMoved(t *testing.T) { topologyVethMoved(t) }
+
+func topologyVethMoved(t *testing.T, hooks ...string) {
 	t.Parallel()
 	a, b, h := topology(t)
 	g := nettest.New(t, "g")
 	g.Bridge("br0")
-	l := newLab(t, a, b, h, g)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, a, b, h, g)
 	made := load{clients: 1, each: 10}
 	all := hold(l, made.each, a, b, "10.9.0.2:80", a, b, h)
 	for _, name := range []string{"vethA", "vethB"} {

@@ -8,12 +8,15 @@ import (
 	"time"
 
 	"netobs/decode"
+	"netobs/loader"
 	"netobs/loader/nettest"
 )
 
 // Data in large pieces, which are cut, joined and cut again on their way through one namespace. Where the FIN is joined
 // with data, it is one segment here and several there.
-func TestTopologyCutDifferently(t *testing.T) {
+func TestTopologyCutDifferently(t *testing.T) { topologyCut(t) }
+
+func topologyCut(t *testing.T, hooks ...string) {
 	t.Parallel()
 	a, b, h := nettest.New(t, "a"), nettest.New(t, "b"), nettest.New(t, "h")
 	nettest.Veth(a, "eth0", h, "vethA")
@@ -31,7 +34,7 @@ func TestTopologyCutDifferently(t *testing.T) {
 	h.Offload("out2", false, false)
 	a.Addr("eth0", "10.27.0.1/24")
 	b.Addr("eth0", "10.27.0.2/24")
-	l := newLab(t, a, b, h)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, a, b, h)
 	data := make([]byte, 300_000)
 	b.Serve("10.27.0.2:80", func(c *net.TCPConn) {
 		io.Copy(io.Discard, c)

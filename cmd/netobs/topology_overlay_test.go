@@ -4,6 +4,7 @@ import (
 	"testing"
 
 	"netobs/decode"
+	"netobs/loader"
 	"netobs/loader/nettest"
 )
 
@@ -24,7 +25,9 @@ func TestTopologyMacvlan(t *testing.T) {
 }
 
 // A macvlan interface is a container's, its parent the host's, which only passes on.
-func TestTopologyMacvlanOfContainer(t *testing.T) {
+func TestTopologyMacvlanOfContainer(t *testing.T) { topologyMacvlanOfContainer(t) }
+
+func topologyMacvlanOfContainer(t *testing.T, hooks ...string) {
 	t.Parallel()
 	for _, name := range []string{"asks", "answers", "comes later"} {
 		t.Run(name, func(t *testing.T) {
@@ -34,7 +37,7 @@ func TestTopologyMacvlanOfContainer(t *testing.T) {
 			b.Addr("eth0", "10.24.1.2/24")
 			var l *lab
 			if name == "comes later" {
-				l = newLab(t, c, h, b)
+				l = newLabWith(t, loader.Options{Hooks: hooks}, c, h, b)
 				h.Macvlan("up0", "mv0", h)
 				l.waitWatched(h, "mv0")
 				h.Move("mv0", c)
@@ -43,7 +46,7 @@ func TestTopologyMacvlanOfContainer(t *testing.T) {
 			} else {
 				h.Macvlan("up0", "mv0", c)
 				c.Addr("mv0", "10.24.1.1/24")
-				l = newLab(t, c, h, b)
+				l = newLabWith(t, loader.Options{Hooks: hooks}, c, h, b)
 			}
 			made := someLoad()
 			own, peer := decode.RoleOriginator, decode.RoleResponder

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"netobs/decode"
+	"netobs/loader"
 	"netobs/loader/nettest"
 )
 
@@ -22,11 +23,13 @@ func routed(t *testing.T) (a, b, h *nettest.NS) {
 	return a, b, h
 }
 
-func TestTopologyRouted(t *testing.T) {
+func TestTopologyRouted(t *testing.T) { topologyRouted(t) }
+
+func topologyRouted(t *testing.T, hooks ...string) {
 	t.Parallel()
 	a, b, h := routed(t)
 	b.Route("10.21.1.0/24", "10.21.2.254")
-	l := newLab(t, a, b, h)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, a, b, h)
 	made := someLoad()
 	made.run(t, a, b, "10.21.2.1")
 	l.check(made,
@@ -37,13 +40,15 @@ func TestTopologyRouted(t *testing.T) {
 
 // A container asks outside, and its address is hidden: the host sees two connections, the container's own and the
 // translated one.
-func TestTopologyMasquerade(t *testing.T) {
+func TestTopologyMasquerade(t *testing.T) { topologyMasquerade(t) }
+
+func topologyMasquerade(t *testing.T, hooks ...string) {
 	t.Parallel()
 	a, b, h := routed(t)
 	h.NFT(`table ip nat {
 		chain out { type nat hook postrouting priority 100; oifname "vethB" masquerade; }
 	}`)
-	l := newLab(t, a, b, h)
+	l := newLabWith(t, loader.Options{Hooks: hooks}, a, b, h)
 	made := someLoad()
 	made.run(t, a, b, "10.21.2.1")
 	l.check(made,

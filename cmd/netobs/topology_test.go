@@ -53,13 +53,14 @@ func (l *lab) flush() error { return nil }
 // newLab watches all interfaces of namespaces, until the end of the test.
 func newLab(tb testing.TB, watched ...*nettest.NS) *lab {
 	tb.Helper()
-	return newLabWith(tb, loader.Options{Select: loader.Selection{Kinds: []string{loader.KindAny}}}, watched...)
+	return newLabWith(tb, loader.Options{}, watched...)
 }
 
 // newLabWith watches namespaces with other options than those of newLab.
 func newLabWith(tb testing.TB, opts loader.Options, watched ...*nettest.NS) *lab {
 	tb.Helper()
 	l := &lab{tb: tb, captures: make(map[string]*nettest.Capture)}
+	opts.Select.Kinds = []string{loader.KindAny}
 	opts.BPF.RingBytes = 1 << 20
 	var log buffer
 	opts.Log = slog.New(slog.NewTextHandler(&log, nil))
