@@ -231,8 +231,10 @@ func (t *Tracker) waitOpen(c *conn, now int64) {
 			limit = q
 		}
 	}
-	c.deadline = 0
 	if limit > 0 {
 		t.wait(c, now+int64(limit))
+		return
 	}
+	c.deadline = 0
+	t.timers.drop(&t.table, c) // its neighbours are near now; left to come, it would find a connection long out of the caches
 }
