@@ -55,7 +55,7 @@ func (c *cri) containers(ctx context.Context) ([]container, error) {
 		name := string(metadata.last(3)) + "/" + string(metadata.last(1))
 		all = append(all, container{id: string(sandbox.last(1)), name: name})
 	}
-	// ListContainersResponse: 1 containers. Container: 1 id, 2 pod_sandbox_id.
+	// ListContainersResponse: 1 containers. Container: 1 id, 2 pod_sandbox_id, 3 metadata. ContainerMetadata: 1 name.
 	answer, err = c.list(ctx, "ListContainers")
 	if err != nil {
 		return nil, err
@@ -65,7 +65,11 @@ func (c *cri) containers(ctx context.Context) ([]container, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, container{id: string(c.last(1)), networkOf: string(c.last(2))})
+		metadata, err := parseMessage(c.last(3))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, container{id: string(c.last(1)), name: string(metadata.last(1)), networkOf: string(c.last(2))})
 	}
 	return all, nil
 }

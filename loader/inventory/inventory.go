@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -29,9 +30,24 @@ type Namespace struct {
 	Pid int
 	// Process is the name of that process, as the kernel has it. Not set for the host.
 	Process string
-	// Container that this process is in; zero if it is in none.
+	// Container that this process is in, or whose network that one uses; zero if it is in none.
 	Container Container
+	// Guests are other containers that use the network of Container, by name. Of a pod, all.
+	Guests []Container
 }
+
+// Has reports whether a container is in the namespace: one of this name, or of an id that begins so.
+func (n *Namespace) Has(arg string) bool {
+	for _, c := range append(slices.Clone(n.Guests), n.Container) {
+		if c.ID != "" && (c.Name == arg || len(arg) >= minID && strings.HasPrefix(c.ID, arg)) {
+			return true
+		}
+	}
+	return false
+}
+
+// minID is how many digits of an id are no mistake.
+const minID = 4
 
 // Open are the places where the namespace can be opened, the lasting ones first.
 func (n *Namespace) Open() []string {
@@ -143,7 +159,7 @@ func (s *scanner) namespace(ino uint64) Namespace {
 		Process: p.name,
 	}
 	if p.container != "" {
-		n.Container = s.runtimes.container(p.container)
+		n.Container, n.Guests = s.runtimes.container(p.container)
 	}
 	n.Label = label(&n)
 	return n

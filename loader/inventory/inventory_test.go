@@ -145,6 +145,12 @@ func TestEngine(t *testing.T) {
 	if got := labels(s); got != "db web host" {
 		t.Errorf("labels %q", got)
 	}
+	db := s.namespaces()[0]
+	for arg, want := range map[string]bool{"db": true, "debug": true, idB[:4]: true, idC: true, "web": false, "": false, idB[:3]: false} {
+		if db.Has(arg) != want {
+			t.Errorf("db has %q: %t, want %t", arg, !want, want)
+		}
+	}
 	// Nothing is asked in between.
 	h.rescan(s)
 	if asked != 1 {

@@ -1,8 +1,10 @@
 package inventory
 
 import (
+	"cmp"
 	"context"
 	"maps"
+	"slices"
 	"time"
 )
 
@@ -30,9 +32,10 @@ type source interface {
 // runtimes knows the names of containers. It is not for concurrent use.
 type runtimes struct {
 	sources []source
-	pause   map[source]time.Time // of one that did not answer in time, until then
-	known   map[string]container // by id
-	missing map[string]time.Time // ids that no source knows, since
+	pause   map[source]time.Time   // of one that did not answer in time, until then
+	known   map[string]container   // by id
+	guests  map[string][]Container // by id of the owner, those that use its network
+	missing map[string]time.Time   // ids that no source knows, since
 	asked   time.Time
 }
 
@@ -118,6 +121,15 @@ func (r *runtimes) ask(ctx context.Context) {
 		}
 	}
 	r.known, r.asked = known, time.Now()
+	r.guests = make(map[string][]Container)
+	for id, c := range known {
+		if owner := r.ownerOf(id); owner != id {
+			r.guests[owner] = append(r.guests[owner], Container{ID: id, Name: c.name})
+		}
+	}
+	for _, guests := range r.guests {
+		slices.SortFunc(guests, func(a, b Container) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	}
 	for id := range r.missing {
 		if _, ok := known[id]; ok {
 			delete(r.missing, id)
@@ -125,16 +137,20 @@ func (r *runtimes) ask(ctx context.Context) {
 	}
 }
 
-// container returns the container that the network of this one belongs to.
-func (r *runtimes) container(id string) Container {
+// container returns the container that the network of this one belongs to, and the others that use it.
+func (r *runtimes) container(id string) (owner Container, guests []Container) {
+	id = r.ownerOf(id)
+	return Container{ID: id, Name: r.known[id].name}, r.guests[id]
+}
+
+func (r *runtimes) ownerOf(id string) string {
 	const most = 3 // the network of one that uses another's, and no circles
-	c := r.known[id]
 	for range most {
-		owner, ok := r.known[c.networkOf]
+		owner, ok := r.known[r.known[id].networkOf]
 		if !ok {
 			break
 		}
-		id, c = owner.id, owner
+		id = owner.id
 	}
-	return Container{ID: id, Name: c.name}
+	return id
 }
