@@ -20,9 +20,6 @@ const companyEvery = time.Minute
 // go on for ever. A point that somebody removed is attached again.
 func (l *Loader) checkCompany() {
 	for _, ns := range l.namespaces {
-		if ns.gone {
-			continue
-		}
 		l.findCarriers(ns)
 		var removed []*iface
 		err := ns.Do(func() (err error) {

@@ -30,6 +30,7 @@ type Stats struct {
 func (l *Loader) Stats() (Stats, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.forgetDeparted()
 	s := Stats{
 		Attached:     make(map[Attachment]int),
 		AttachErrors: make(map[AttachError]uint64),
@@ -45,9 +46,7 @@ func (l *Loader) Stats() (Stats, error) {
 	}
 	var errs []error
 	for _, ns := range l.namespaces {
-		if !ns.gone {
-			s.Attached[Attachment{ns.Name, l.opts.hook()}] += 0
-		}
+		s.Attached[Attachment{ns.Name, l.opts.hook()}] += 0
 		for _, i := range ns.links {
 			for _, p := range i.points {
 				c, err := l.counted(p)
@@ -123,7 +122,7 @@ func (l *Loader) label(ns *namespace, i *iface) string {
 	}
 	// The peer's number is one of the host's namespace: it is ours too if netobs runs there.
 	for _, peer := range l.namespaces {
-		if ns.nsid == ownNsid && peer != ns && !peer.gone && peer.nsid == i.peerNsid {
+		if ns.nsid == ownNsid && peer != ns && peer.nsid == i.peerNsid {
 			if end := peer.links[i.peerIndex]; end != nil {
 				return peerLabel(peer, end)
 			}

@@ -195,11 +195,17 @@ func TestListsAgain(t *testing.T) {
 	// Nobody follows: these are missed.
 	nettest.Veth(a, "eth1", b, "peer1")
 	a.Remove("eth0")
-	l.refreshOrLetGo(t.Context(), l.namespaces[0])
+	ns := l.namespaces[0]
+	l.relistOrLetGo(ns)
+	for len(l.pending) > 0 {
+		if err := l.attachNext(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	waitFor(t, l, a, "eth0", false)
 	waitFor(t, l, a, "eth1", true)
 	a.Delete()
-	l.refreshOrLetGo(t.Context(), l.namespaces[0])
+	l.relistOrLetGo(ns)
 	if got := l.Interfaces(); len(got) != 0 {
 		t.Errorf("%+v of a deleted namespace", got)
 	}

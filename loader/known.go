@@ -2,6 +2,7 @@ package loader
 
 import (
 	"net/netip"
+	"slices"
 
 	"netobs/decode"
 )
@@ -85,7 +86,11 @@ func (k *known) isLocal(netnsID uint32, addr netip.Addr) bool {
 
 // isLocal reports whether addr is an address of the namespace. The caller holds l.mu.
 func (l *Loader) isLocal(netnsID uint32, addr netip.Addr) bool {
-	ns := l.namespaces[netnsID-1] // ids count from 1, in order
+	k := slices.IndexFunc(l.namespaces, func(ns *namespace) bool { return ns.id == netnsID })
+	if k < 0 {
+		return false // it ended
+	}
+	ns := l.namespaces[k]
 	for index := range ns.links {
 		if ns.local[localAddr{index, addr}] {
 			return true

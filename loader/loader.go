@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,10 +15,12 @@ import (
 	"netobs/decode"
 )
 
-// Options for New. The zero value of each field is usable, but for Netns.
+// Options for New. The zero value of each field is usable, but that something must be watched.
 type Options struct {
-	// Namespaces to watch. At least one; one that is given twice is watched once.
+	// Namespaces to watch. At least one, or Dynamic; one that is given twice is watched once.
 	Netns []Netns
+	// Namespaces to watch that need not be there yet. Optional.
+	Dynamic Dynamic
 	// Which of their interfaces.
 	Select Selection
 	// Where to attach, in order of preference, of Hooks(): the next one is taken where the kernel or the interface does
@@ -39,7 +42,10 @@ type Loader struct {
 	monitor *monitor
 
 	// Owned by the goroutine that calls Attach and Follow.
-	lastPoint    uint32 // id
+	lastPoint    uint32                      // id
+	lastNetns    uint32                      // id
+	pending      map[*namespace]map[int]bool // interfaces to attach to, by index
+	roster       *roster                     // nil without Options.Dynamic
 	pacer        pacer
 	companyEvery time.Duration
 	closed       bool
@@ -50,7 +56,8 @@ type Loader struct {
 	changes atomic.Uint64 // of a name or address that the reader may remember; see known
 
 	mu         sync.Mutex
-	namespaces []*namespace
+	namespaces []*namespace             // the host's last; replaced, not changed
+	departed   map[string]time.Time     // names of namespaces that ended
 	points     map[uint32]*decode.Point // by id; a point that is gone stays until its last records were read
 	carriers   bool                     // there is or was one
 	retired    settling                 // ids of points that are gone
@@ -63,15 +70,17 @@ type Loader struct {
 // New loads the BPF programs. The caller closes the Loader. The error wraps ebpf.ErrNotSupported if the kernel lacks
 // what is needed, and unix.EPERM if capabilities are missing.
 func New(opts Options) (*Loader, error) {
-	if len(opts.Netns) == 0 {
+	if len(opts.Netns) == 0 && !opts.Dynamic.any() {
 		return nil, errors.New("no network namespace to watch")
 	}
-	if err := errors.Join(opts.Select.Validate(), validateHooks(opts.Hooks)); err != nil {
+	if err := errors.Join(opts.Select.Validate(), opts.Dynamic.Validate(), validateHooks(opts.Hooks)); err != nil {
 		return nil, err
 	}
 	l := &Loader{
 		opts:         opts,
 		log:          opts.Log,
+		pending:      make(map[*namespace]map[int]bool),
+		departed:     make(map[string]time.Time),
 		points:       make(map[uint32]*decode.Point),
 		totals:       make(map[pointLabels]bpf.PointCounters),
 		errors:       make(map[AttachError]uint64),
@@ -81,7 +90,11 @@ func New(opts Options) (*Loader, error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	l.addNamespaces()
+	for _, ns := range opts.Netns {
+		if !slices.ContainsFunc(l.namespaces, func(o *namespace) bool { return o.Same(&ns) }) {
+			l.addNamespace(ns).fixed = true
+		}
+	}
 	restored, err := RestoreSettings()
 	if restored {
 		l.log.Warn("a netobs that was killed had left the kernel hurrying: restored", "setting", rcuExpedited)
@@ -96,6 +109,11 @@ func New(opts Options) (*Loader, error) {
 		l.progs.Close()
 		return nil, err
 	}
+	if opts.Dynamic.any() {
+		if l.roster, err = newRoster(func() { l.monitor.stop() }); err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+	}
 	return l, nil
 }
 
@@ -105,7 +123,11 @@ func (l *Loader) Close() error {
 		return nil
 	}
 	l.closed = true
-	err := errors.Join(l.detachAll(), l.monitor.close(), l.progs.Close())
+	var err error
+	if l.roster != nil {
+		err = l.roster.close() // before the monitor, which it wakes
+	}
+	err = errors.Join(err, l.detachAll(), l.monitor.close(), l.progs.Close())
 	if l.own != nil {
 		err = errors.Join(err, l.own.close()) // last: until here, what is left is not left over
 	}

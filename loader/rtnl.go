@@ -16,7 +16,10 @@ import (
 )
 
 // ownNsid stands for netobs' own namespace, whose events carry no number.
-const ownNsid = -1
+const (
+	ownNsid = -1
+	noNsid  = -2 // not known yet
+)
 
 // errOverflow says that events were lost: list again.
 var errOverflow = errors.New("rtnetlink events were lost")
@@ -103,6 +106,14 @@ func (m *monitor) receive() (linkEvent, error) {
 	ev := m.queue[0]
 	m.queue = m.queue[1:]
 	return ev, nil
+}
+
+// queued reports whether receive would return at once.
+func (m *monitor) queued() bool {
+	if len(m.queue) == 0 && !m.overflowed {
+		m.conn.Control(func(fd uintptr) { m.take(fd) })
+	}
+	return len(m.queue) > 0 || m.overflowed || m.err != nil
 }
 
 // forget drops what was heard of the namespace with this number until now. A number is used again: some of it may be about

@@ -38,6 +38,7 @@ func (p *pacer) close(front *ebpf.Program) error {
 
 // detachAll closes all points, in reverse order.
 func (l *Loader) detachAll() error {
+	clear(l.pending)
 	points := 0
 	for _, ns := range l.namespaces {
 		for _, i := range ns.links {

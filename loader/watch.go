@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 	"time"
@@ -15,54 +16,56 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netobs/decode"
+	"netobs/loader/inventory"
 )
 
 // namespace is a watched namespace and what is known of it.
 type namespace struct {
 	Netns
-	id    uint32 // counts up; in records and in decode.Point
-	nsid  int    // its number in netobs' own namespace, or ownNsid
-	gone  bool
+	id    uint32         // counts up; in records and in decode.Point
+	nsid  int            // its number in netobs' own namespace, or ownNsid
+	fixed bool           // of Options.Netns
 	links map[int]*iface // by ifindex
 	local map[localAddr]bool
 }
 
-// addNamespaces takes the namespaces of the options, each once, the host's last: the ends inside the others go live
-// first, so that a connection is seen from where it begins.
-func (l *Loader) addNamespaces() {
-	for _, ns := range l.opts.Netns {
-		if slices.ContainsFunc(l.namespaces, func(o *namespace) bool { return o.Same(&ns) }) {
-			continue
-		}
-		l.namespaces = append(l.namespaces, &namespace{
-			Netns: ns,
-			links: make(map[int]*iface),
-			local: make(map[localAddr]bool),
-		})
+// addNamespace makes a namespace known. The host's is the last: the ends inside the others go live first, so that a
+// connection is seen from where it begins.
+func (l *Loader) addNamespace(netns Netns) *namespace {
+	l.lastNetns++
+	ns := &namespace{
+		Netns: netns,
+		id:    l.lastNetns,
+		nsid:  noNsid,
+		links: make(map[int]*iface),
+		local: make(map[localAddr]bool),
 	}
-	slices.SortStableFunc(l.namespaces, func(a, b *namespace) int {
-		return cmp.Compare(btoi(a.Name == HostName), btoi(b.Name == HostName))
-	})
-	for i, ns := range l.namespaces {
-		ns.id = uint32(i + 1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	at := len(l.namespaces)
+	if at > 0 && l.namespaces[at-1].Name == HostName {
+		at--
 	}
-}
-
-func btoi(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
+	l.namespaces = slices.Insert(slices.Clone(l.namespaces), at, ns)
+	return ns
 }
 
 // Attach lists the interfaces of all namespaces and attaches to those that are selected. It returns an error only when
-// nothing can work: the kernel lacks TCX, a namespace cannot be entered. When it returns, the points are live, unless ctx
-// is done: then it stops early.
+// nothing can work: the kernel lacks TCX, a namespace of Options.Netns cannot be entered, a container is not there. When it
+// returns, the points are live, unless ctx is done: then it stops early.
 func (l *Loader) Attach(ctx context.Context) error {
 	return l.hurryIf(l.opts.FastAttach, func() error {
 		for _, ns := range l.namespaces {
-			if err := l.refresh(ctx, ns); err != nil {
+			if err := l.relist(ns); err != nil {
 				return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
+			}
+		}
+		if err := l.findFirst(ctx); err != nil {
+			return err
+		}
+		for len(l.pending) > 0 && ctx.Err() == nil {
+			if err := l.attachNext(); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -77,13 +80,30 @@ func (l *Loader) Follow(ctx context.Context) error {
 	look := time.Now().Add(l.companyEvery)
 	for {
 		l.monitor.wakeAt(look)
-		if ctx.Err() != nil { // looked at after wakeAt, which may have undone the stop
+		if ctx.Err() != nil { // looked at, as the roster is, after wakeAt, which may have undone the stop
 			return l.detachAll()
 		}
 		if !time.Now().Before(look) {
 			l.checkCompany()
 			look = time.Now().Add(l.companyEvery)
 			continue
+		}
+		// First what changed, then who is there, then what takes long: an interface that is to be attached to may have moved
+		// meanwhile, and that a namespace ended is heard before another one gets its inode.
+		if !l.monitor.queued() {
+			update, ok, err := l.roster.next()
+			switch {
+			case err != nil:
+				return errors.Join(err, l.detachAll())
+			case ok:
+				l.apply(update)
+				continue
+			case len(l.pending) > 0:
+				if err := l.hurryIf(l.opts.FastAttach, l.attachNext); err != nil {
+					l.log.Error("cannot watch any more", "err", err)
+				}
+				continue
+			}
 		}
 		ev, err := l.monitor.receive()
 		switch {
@@ -94,32 +114,31 @@ func (l *Loader) Follow(ctx context.Context) error {
 		case errors.Is(err, errOverflow):
 			l.log.Warn("interface events were lost: listing again")
 			for _, ns := range l.namespaces {
-				l.refreshOrLetGo(ctx, ns)
+				l.relistOrLetGo(ns)
 			}
 			continue
 		case err != nil:
 			return errors.Join(err, l.detachAll())
 		}
-		l.handle(ctx, ev)
+		l.handle(ev)
 	}
 }
 
-func (l *Loader) handle(ctx context.Context, ev linkEvent) {
+func (l *Loader) handle(ev linkEvent) {
 	for _, ns := range l.namespaces {
-		if ns.gone || ns.nsid != ev.nsid {
+		if ns.nsid != ev.nsid {
 			continue
 		}
 		switch {
 		case ev.gone:
 			// Numbers are used again: this may be about a former namespace with the same one.
-			l.refreshOrLetGo(ctx, ns)
+			if !ns.isNumbered() {
+				l.ended(ns)
+			}
 		case ev.link != nil && ev.removed:
 			l.removeLink(ns, ev.link.Attrs().Index)
 		case ev.link != nil:
-			if err := l.attachWanted(ns, l.updateLink(ns, ev.link)); err != nil {
-				l.countError(ns, "attach")
-				l.log.Error("cannot watch any more", "netns", ns.Name, "err", err)
-			}
+			l.want(ns, l.updateLink(ns, ev.link))
 		case ev.addr.IsValid():
 			l.mu.Lock()
 			if ev.removed {
@@ -133,9 +152,20 @@ func (l *Loader) handle(ctx context.Context, ev linkEvent) {
 	}
 }
 
-// refresh makes what is known of a namespace true, and attaches what is wanted. Failures of single interfaces are
-// counted and logged, not returned.
-func (l *Loader) refresh(ctx context.Context, ns *namespace) error {
+// isNumbered reports whether the namespace still has the number under which its events are heard. One that ended has none,
+// nor has a new one that got its inode.
+func (ns *namespace) isNumbered() bool {
+	file, err := ns.open()
+	if err != nil {
+		return !errors.Is(err, fs.ErrNotExist) // it may only not be let in
+	}
+	defer file.Close()
+	id, err := netlink.GetNetNsIdByFd(int(file.Fd()))
+	return err == nil && id == ns.nsid
+}
+
+// relist makes what is known of a namespace true, and notes what is to be attached to.
+func (l *Loader) relist(ns *namespace) error {
 	file, err := ns.open()
 	if err != nil {
 		return err
@@ -186,14 +216,50 @@ func (l *Loader) refresh(ctx context.Context, ns *namespace) error {
 		}
 	}
 	l.findCarriers(ns)
-	for _, i := range ns.sorted() {
-		if ctx.Err() != nil {
+	for _, i := range ns.links {
+		l.want(ns, i)
+	}
+	return nil
+}
+
+// want notes that an interface is to be attached to, if it is selected and not watched.
+func (l *Loader) want(ns *namespace, i *iface) {
+	if len(i.points) > 0 || !l.opts.Select.wants(i) {
+		return
+	}
+	if l.pending[ns] == nil {
+		l.pending[ns] = make(map[int]bool)
+	}
+	l.pending[ns][i.index] = true
+}
+
+// attachNext attaches to one interface: the host's after all others, in a namespace the first one first, which is lo. It
+// returns an error only if no other one could be watched either.
+func (l *Loader) attachNext() error {
+	for _, ns := range l.namespaces {
+		indices := l.pending[ns]
+		if indices == nil {
+			continue
+		}
+		index := slices.Min(slices.Collect(maps.Keys(indices)))
+		if delete(indices, index); len(indices) == 0 {
+			delete(l.pending, ns)
+		}
+		i := ns.links[index]
+		if i == nil {
 			return nil
 		}
-		if err := l.attachWanted(ns, i); err != nil {
-			return err
+		err := l.attachWanted(ns, i)
+		if err != nil && !ns.fixed && !errors.Is(err, ebpf.ErrNotSupported) {
+			l.attachFailed(ns, i, err)
+			return nil
 		}
+		if err != nil {
+			return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
+		}
+		return nil
 	}
+	clear(l.pending) // of namespaces that are gone
 	return nil
 }
 
@@ -225,14 +291,16 @@ func (l *Loader) attachWanted(ns *namespace, i *iface) error {
 	return nil
 }
 
-// refreshOrLetGo is for a namespace that was watched before.
-func (l *Loader) refreshOrLetGo(ctx context.Context, ns *namespace) {
-	if ns.gone {
-		return
+// relistOrLetGo is for a namespace that was watched before.
+func (l *Loader) relistOrLetGo(ns *namespace) {
+	var err error
+	if ns.isNumbered() || ns.nsid == ownNsid {
+		err = l.relist(ns)
+	} else {
+		err = fs.ErrNotExist
 	}
-	err := l.refresh(ctx, ns)
 	if errors.Is(err, fs.ErrNotExist) {
-		l.letGo(ns)
+		l.ended(ns)
 	} else if err != nil {
 		l.countError(ns, "enter")
 		l.log.Error("cannot list interfaces again", "netns", ns.Name, "err", err)
@@ -329,16 +397,30 @@ func (l *Loader) removeLink(ns *namespace, index int) {
 	l.mu.Unlock()
 }
 
-// letGo forgets a namespace that ended.
+// letGo forgets a namespace that ended, or is not wanted any more.
 func (l *Loader) letGo(ns *namespace) {
 	for _, i := range ns.sorted() {
 		l.removeLink(ns, i.index)
 	}
+	delete(l.pending, ns)
 	l.mu.Lock()
-	ns.gone = true
+	l.namespaces = slices.DeleteFunc(slices.Clone(l.namespaces), func(o *namespace) bool { return o == ns })
 	l.gone.add(ns.id)
+	l.depart(ns.Name)
 	l.mu.Unlock()
-	l.log.Warn("network namespace is gone; to watch a new one of that name, start netobs again", "netns", ns.Name)
+	if ns.fixed {
+		l.log.Warn("network namespace is gone; to watch a new one of that name, start netobs again", "netns", ns.Name)
+		return
+	}
+	l.log.Info("network namespace is gone", "netns", ns.Name)
+}
+
+// ended lets go of a namespace of which the kernel says that it is no more. There may be a new one that got its inode.
+func (l *Loader) ended(ns *namespace) {
+	l.letGo(ns)
+	if l.roster != nil {
+		l.roster.watcher.Forget(inventory.ID{Dev: ns.dev, Ino: ns.ino})
+	}
 }
 
 // attachIface attaches all points of an interface or none. The calling thread is in its namespace.

@@ -20,6 +20,7 @@ import (
 
 // attachOptions are the flags of attach.
 type attachOptions struct {
+	dynamic    loader.Dynamic
 	netns      []string
 	pids       []int
 	kinds      []string
@@ -35,6 +36,11 @@ type attachOptions struct {
 
 func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 	fs.SortFlags = false
+	fs.BoolVar(&o.dynamic.All, "all", false, "watch all network namespaces of this host, those to come included")
+	fs.StringArrayVar(&o.dynamic.Exclude, "exclude-netns", nil,
+		"with --all, not those whose name, as in the output, matches this `glob`, such as\n'cni-*'; may be repeated")
+	fs.StringArrayVar(&o.dynamic.Containers, "container", nil,
+		"watch this container: its `name`, or the beginning of its id; it is followed when it is\nstarted again; may be repeated")
 	fs.StringArrayVar(&o.netns, "netns", nil,
 		"network namespace to watch: a `name` under /run/netns, a path such as\n/proc/PID/ns/net, or host; may be repeated")
 	fs.IntSliceVar(&o.pids, "pid", nil, "watch the network namespace of this process; may be repeated")
@@ -74,9 +80,13 @@ func wrapped(words []string, width int) string {
 // validate returns all that is wrong with the flags.
 func (o *attachOptions) validate() error {
 	var errs []error
-	if len(o.netns) == 0 && len(o.pids) == 0 {
-		errs = append(errs, errors.New("say what to watch: --netns NAME, --netns host or --pid N"))
+	if len(o.netns) == 0 && len(o.pids) == 0 && len(o.dynamic.Containers) == 0 && !o.dynamic.All {
+		errs = append(errs, errors.New("say what to watch: --all, --netns NAME, --netns host, --container NAME or --pid N"))
 	}
+	if len(o.dynamic.Exclude) > 0 && !o.dynamic.All {
+		errs = append(errs, errors.New("--exclude-netns goes with --all"))
+	}
+	errs = append(errs, o.dynamic.Validate())
 	for _, pid := range o.pids {
 		if pid <= 0 {
 			errs = append(errs, fmt.Errorf("--pid %d is no process id", pid))
@@ -126,7 +136,8 @@ func newAttach(stdout, stderr io.Writer) *cobra.Command {
 		Short: "Watch network namespaces: a line for each handshake and teardown, and metrics",
 		Long: `Watch network namespaces: print a line for each handshake and each teardown as it happens, and serve Prometheus
 metrics. Ctrl-C ends it, prints a summary and leaves nothing behind.`,
-		Example: `  netobs attach --netns test
+		Example: `  netobs attach --all --output none
+  netobs attach --netns test
   netobs attach --netns host --kind physical --output none
   netobs attach --pid 1234 --output json | jq 'select(.outcome == "refused")'`,
 		Args: noArgs,
@@ -162,6 +173,7 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 	}
 	l, err := loader.New(loader.Options{
 		Netns:      namespaces,
+		Dynamic:    o.dynamic,
 		Select:     loader.Selection{Kinds: o.kinds, Names: o.interfaces},
 		Hooks:      o.hooks,
 		FastAttach: o.fastAttach,

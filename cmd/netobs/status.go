@@ -20,6 +20,10 @@ func printWatching(w io.Writer, namespaces []loader.Netns, interfaces []loader.I
 			fmt.Fprintln(w, "host is the namespace that netobs runs in: process 1 may not be looked at (CAP_SYS_PTRACE)")
 		}
 	}
+	if o.dynamic.All {
+		printAll(w, interfaces, o)
+		return
+	}
 	for len(interfaces) > 0 {
 		netns := interfaces[0].Netns
 		n := slices.IndexFunc(interfaces, func(i loader.Interface) bool { return i.Netns != netns })
@@ -28,6 +32,27 @@ func printWatching(w io.Writer, namespaces []loader.Netns, interfaces []loader.I
 		}
 		printNetns(w, netns, interfaces[:n], o)
 		interfaces = interfaces[n:]
+	}
+}
+
+// printAll says how many there are, which may be many, and of the host's own interfaces what is not watched.
+func printAll(w io.Writer, interfaces []loader.Interface, o attachOptions) {
+	namespaces := make(map[string]bool)
+	watched := 0
+	var idle []string
+	for _, i := range interfaces {
+		if i.Watched {
+			namespaces[i.Netns] = true
+			watched++
+		}
+		if i.Up && !i.Selected && i.Netns == loader.HostName {
+			idle = append(idle, fmt.Sprintf("%s (%s)", i.Name, i.Kind))
+		}
+	}
+	fmt.Fprintf(w, "watching %d interfaces in %d network namespaces, and those to come; \"netobs namespaces\" shows them\n", watched,
+		len(namespaces))
+	if len(idle) > 0 && len(o.interfaces) == 0 {
+		fmt.Fprintf(w, "not watched in host: %s; with --kind any they would be\n", strings.Join(idle, ", "))
 	}
 }
 
