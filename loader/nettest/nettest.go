@@ -61,19 +61,46 @@ func New(tb testing.TB, name string) *NS {
 	tb.Helper()
 	NeedPrivileges(tb)
 	ns := &NS{tb, fmt.Sprintf("%s-%d-%d", name, os.Getpid(), made.Add(1))}
-	onThread(tb, func() error {
+	ns.Make()
+	ns.removeAtEnd()
+	return ns
+}
+
+// Make makes the namespace again after Delete.
+func (ns *NS) Make() {
+	ns.tb.Helper()
+	onThread(ns.tb, func() error {
 		handle, err := netns.NewNamed(ns.Name)
 		if err != nil {
 			return err
 		}
 		return handle.Close()
 	})
-	tb.Cleanup(func() {
-		if err := netns.DeleteNamed(ns.Name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			tb.Errorf("remove namespace %s: %v", ns.Name, err)
+}
+
+func (ns *NS) removeAtEnd() {
+	name := ns.Name
+	ns.tb.Cleanup(func() {
+		if err := netns.DeleteNamed(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			ns.tb.Errorf("remove namespace %s: %v", name, err)
 		}
 	})
-	return ns
+}
+
+// SetName gives the namespace another name.
+func (ns *NS) SetName(name string) {
+	ns.tb.Helper()
+	from, to := "/run/netns/"+ns.Name, "/run/netns/"+name
+	err := os.WriteFile(to, nil, 0o644)
+	if err == nil {
+		err = unix.Mount(from, to, "", unix.MS_BIND, "")
+	}
+	if err != nil {
+		ns.tb.Fatal(err)
+	}
+	ns.Delete()
+	ns.Name = name
+	ns.removeAtEnd()
 }
 
 // Delete removes the name before the end of the test, as "ip netns del" does.
