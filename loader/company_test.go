@@ -3,7 +3,6 @@ package loader
 import (
 	"fmt"
 	"net"
-	"os/exec"
 	"slices"
 	"strings"
 	"testing"
@@ -66,7 +65,7 @@ func companies() []company {
 		{name: "xdp driver", arrive: xdp(link.XDPDriverMode), xdp: true},
 		{name: "xdp generic", arrive: xdp(link.XDPGenericMode), xdp: true},
 		{name: "firewall", drops: true, arrive: func(t *testing.T, h *nettest.NS) *nettest.Foreign {
-			nft(t, h, "table bridge fw {\n chain c {\n type filter hook forward priority 0\n tcp dport 81 drop\n }\n}\n")
+			h.NFT("table bridge fw {\n chain c {\n type filter hook forward priority 0\n tcp dport 81 drop\n }\n}\n")
 			return nil
 		}},
 		{name: "netobs", arrive: func(t *testing.T, h *nettest.NS) *nettest.Foreign {
@@ -75,19 +74,6 @@ func companies() []company {
 			return nil
 		}},
 	}
-}
-
-// nft applies rules.
-func nft(t *testing.T, ns *nettest.NS, rules string) {
-	t.Helper()
-	ns.Do(func() error {
-		cmd := exec.Command("nft", "-f", "-")
-		cmd.Stdin = strings.NewReader(rules)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("nft, of the package nftables: %w: %s", err, out)
-		}
-		return nil
-	})
 }
 
 // TestGoodCompany: with everybody who may be there already or come later, at each hook, frames arrive or are dropped as they
@@ -115,7 +101,11 @@ func (c company) test(t *testing.T, hooks []string) {
 	nettest.Veth(a, "eth0", h, "va")
 	nettest.Veth(b, "eth0", h, "vc")
 	h.Bridge("br0", "va", "vc")
-	frames := rawFrames(t, macOf(b, "eth0"))
+	mac, err := net.ParseMAC(b.MAC("eth0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	frames := rawFrames(t, mac)
 	receiver := receiveRaw(t, b, "eth0")
 	var arrive []rawFrame
 	segments := 0
@@ -209,15 +199,4 @@ func counted(t *testing.T, l *Loader, name string, d decode.Direction) (n uint64
 		}
 	}
 	return n
-}
-
-func macOf(ns *nettest.NS, name string) (mac net.HardwareAddr) {
-	ns.Do(func() error {
-		i, err := net.InterfaceByName(name)
-		if err == nil {
-			mac = i.HardwareAddr
-		}
-		return err
-	})
-	return mac
 }
