@@ -13,6 +13,10 @@
 // What an interface gets for others (PACKET_OTHERHOST) is no business of its namespace, unless that passes it on: at ports of
 // bridges, and under macvlan interfaces, whose connections are forwarded ones for it.
 //
+// A point is attached by a TCX or XDP link, which the kernel closes with the process, or by a filter on a clsact qdisc, which
+// it does not: see owner, tcFilter and RemoveLeftovers. What changes the kernel for a while, see hurry, is marked in the same
+// way. Nobody else's programs, filters, qdiscs and settings are touched.
+//
 // The package keeps the main goroutine on the main thread (see init): threads that entered a namespace end, and the main
 // thread cannot.
 package loader

@@ -51,7 +51,7 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringSliceVar(&o.hooks, "hook", nil,
 		"`hooks` to attach to, the preferred one first: "+strings.Join(loader.Hooks(), ",")+"\n(default auto: tcx, or tc where the kernel has no tcx)")
 	fs.BoolVar(&o.fastAttach, "fast-attach", false,
-		"attach ten times as fast, at the price of interrupts on every CPU meanwhile")
+		"let the kernel hurry while many points are attached, for each of which it else\nwaits some 10 ms; interrupts every CPU")
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print connections: text, json or none")
 	fs.StringVar(&o.listen, "listen", defaultListen,
 		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")

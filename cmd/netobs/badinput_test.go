@@ -76,7 +76,7 @@ func TestExplain(t *testing.T) {
 		err  error
 		want string
 	}{
-		{fmt.Errorf("attach: %w", ebpf.ErrNotSupported), "needs Linux 6.6 or later"},
+		{fmt.Errorf("attach: %w", ebpf.ErrNotSupported), "lacks a feature"},
 		{fmt.Errorf("load: %w", unix.EPERM), "run netobs as root"},
 	} {
 		if got := explain(tc.err); !strings.Contains(got, tc.want) || !strings.HasPrefix(got, tc.err.Error()) {

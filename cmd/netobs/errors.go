@@ -41,7 +41,7 @@ func explain(err error) string {
 	case errors.As(err, new(*ebpf.VerifierError)):
 		return fmt.Sprintf("%v: this kernel (%s) does not accept netobs' BPF programs: please report it", err, kernelRelease())
 	case errors.Is(err, ebpf.ErrNotSupported):
-		return fmt.Sprintf("%v: this kernel (%s) lacks TCX or a BPF feature: netobs needs Linux 6.6 or later", err,
+		return fmt.Sprintf("%v: this kernel (%s) lacks a feature; without --hook, netobs takes the hook that the kernel has", err,
 			kernelRelease())
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return fmt.Sprintf("%v: run netobs as root, or with the capabilities CAP_SYS_ADMIN, CAP_NET_ADMIN and "+
