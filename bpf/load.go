@@ -283,6 +283,16 @@ func (p *Programs) RecordsLost() uint64 {
 	return binary.NativeEndian.Uint64(b[:])
 }
 
+// SetReaderIdle says whether the reader wants to be woken by the next record, whatever the fill of the ring.
+func (p *Programs) SetReaderIdle(is bool) error {
+	var b [8]byte
+	if is {
+		b[0] = 1
+	}
+	_, err := p.memory.WriteAt(b[:], int64(unsafe.Offsetof(netobsSharedMemory{}.ReaderIdle)))
+	return err
+}
+
 // Counters returns the counters at slot, summed over the CPUs. May be called concurrently.
 func (p *Programs) Counters(slot uint32) (PointCounters, error) {
 	var perCPU []PointCounters

@@ -144,6 +144,7 @@ type netobsSegmentRecordOptions struct {
 type netobsSharedMemory struct {
 	_           structs.HostLayout
 	RecordsLost uint64
+	ReaderIdle  uint64
 	BridgePort  [4096]uint8
 	Address     [4096][8]uint8
 }

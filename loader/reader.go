@@ -19,6 +19,13 @@ import (
 // line is out within 100 ms.
 const DefaultLatency = 80 * time.Millisecond
 
+// After a long silence the reader sleeps for longer, and the first record wakes it. All verdicts on what came before are
+// given by then.
+const (
+	longSilence = 5 * time.Second
+	longSleep   = time.Second
+)
+
 // ErrDrained is returned by Reader.Next each time it found the ring empty. See Reader.Now.
 var ErrDrained = errors.New("ring is empty")
 
@@ -35,6 +42,7 @@ type Reader struct {
 	ring    *ring
 	bell    *doorbell
 	latency time.Duration
+	silence time.Duration // longSilence
 	flushed atomic.Bool
 	closed  atomic.Bool
 	known   known
@@ -43,6 +51,7 @@ type Reader struct {
 	epoch  int64  // CLOCK_REALTIME less CLOCK_MONOTONIC, in ns
 	now    int64  // when the ring was last found empty, on the clock of segments
 	idle   bool   // nothing was read since
+	quiet  int64  // since when nothing is read, on the clock of records; 0: not yet found empty
 	read   uint64 // records not yet told to the Loader
 	lost   uint64
 	jumped bool // the clock of segments was set since Lost was last asked
@@ -62,7 +71,7 @@ func (l *Loader) NewReader(latency time.Duration) (*Reader, error) {
 	if latency == 0 {
 		latency = DefaultLatency
 	}
-	r := &Reader{l: l, ring: ring, bell: bell, latency: latency, clock: newClock()}
+	r := &Reader{l: l, ring: ring, bell: bell, latency: latency, silence: longSilence, clock: newClock()}
 	r.epoch = r.clock.epoch()
 	r.known.of(l)
 	r.now = r.epoch + r.clock.monotonic()
@@ -115,7 +124,7 @@ func (r *Reader) Next(seg *decode.Segment) error {
 				continue
 			}
 		}
-		r.idle = false
+		r.idle, r.quiet = false, 0
 		if r.read++; r.read == 1024 {
 			r.tell()
 		}
@@ -132,7 +141,7 @@ func (r *Reader) empty(now int64) error {
 		return os.ErrClosed
 	case r.idle:
 		r.idle = false
-		err := r.sleep()
+		err := r.sleep(now-r.quiet >= int64(r.silence))
 		if r.closed.Load() {
 			return os.ErrClosed
 		}
@@ -142,6 +151,9 @@ func (r *Reader) empty(now int64) error {
 		return nil
 	}
 	r.idle = true
+	if r.quiet == 0 {
+		r.quiet = now
+	}
 	r.ring.free()
 	r.tell()
 	r.followClock()
@@ -153,9 +165,17 @@ func (r *Reader) empty(now int64) error {
 	return ErrDrained
 }
 
-// sleep waits for the bell, at most for the latency.
-func (r *Reader) sleep() error {
-	if err := r.bell.set(time.Now().Add(r.latency)); err != nil {
+// sleep waits for the bell, at most for the latency, or after a long silence for longer.
+func (r *Reader) sleep(long bool) error {
+	atMost := r.latency
+	if long && longSleep > atMost {
+		atMost = longSleep
+		if err := r.l.progs.SetReaderIdle(true); err != nil {
+			return err
+		}
+		defer r.l.progs.SetReaderIdle(false)
+	}
+	if err := r.bell.set(time.Now().Add(atMost)); err != nil {
 		return err
 	}
 	if r.flushed.Load() { // and rang, perhaps before the bell was set

@@ -243,6 +243,36 @@ func TestReaderLatency(t *testing.T) {
 	expect(t, c, read{decode.SYN, nil}, read{decode.RST | decode.ACK, nil})
 }
 
+// TestReaderLongSleep: after a long silence a single record wakes the reader. The shortest long silence is none.
+func TestReaderLongSleep(t *testing.T) {
+	r, refused := quiet(t, bpf.Options{}, time.Millisecond)
+	r.silence = 0
+	var seg decode.Segment
+	next := func() (took time.Duration) {
+		start := time.Now()
+		if err := r.Next(&seg); err != nil && !errors.Is(err, ErrDrained) {
+			t.Fatal(err)
+		}
+		return time.Since(start)
+	}
+	nettest.Eventually(t, 10*time.Second, func() error { // the bell may have been rung before
+		if took := next(); took < longSleep {
+			return fmt.Errorf("awake after %s", took)
+		}
+		return nil
+	})
+	nettest.Eventually(t, 10*time.Second, func() error {
+		for r.Next(&seg) == nil {
+		}
+		seg = decode.Segment{}
+		go refused()
+		if took := next(); !seg.Has(decode.SYN) || took > longSleep*9/10 {
+			return fmt.Errorf("%v was read after %s, want SYN at once", seg.Flags, took)
+		}
+		return nil
+	})
+}
+
 // TestReaderIdle: who has nothing to read is woken once per latency.
 func TestReaderIdle(t *testing.T) {
 	const latency, span = 20 * time.Millisecond, 400 * time.Millisecond

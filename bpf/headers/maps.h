@@ -33,6 +33,9 @@ struct shared_memory {
 	/* Records that the rule wanted and that did not get into the ring, full or limited, of all points: the reader
 	 * looks here instead of at all counters. */
 	__u64 records_lost;
+	/* Bool; the reader found nothing for long, and looks at the ring again only when it is woken: the first record
+	 * does so. The loader writes it. */
+	__u64 reader_idle;
 	/* By slot: the interface is a port of a bridge, where every packet that crosses the bridge is PACKET_OTHERHOST.
 	 * The loader writes it while the point lives: interfaces join and leave bridges. */
 	__u8 bridge_port[MAX_POINTS];
