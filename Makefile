@@ -38,7 +38,7 @@ build/kernels-$(ARCH):
 bench:
 	go test -run '^$$' -bench . -benchtime 1x ./bpf
 	go test -run '^$$' -bench . -benchmem ./decode/... ./metrics
-	go test -run '^$$' -bench Read -benchtime 1x ./cmd/netobs
+	go test -run '^$$' -bench 'Read|Traffic|Scale' -benchtime 1x ./cmd/netobs
 
 lint:
 	test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }

@@ -116,7 +116,7 @@ func TestNothingToWatchYet(t *testing.T) {
 }
 
 // netobsProcess starts the test binary as netobs.
-func netobsProcess(t *testing.T, args ...string) (*exec.Cmd, *buffer) {
+func netobsProcess(t testing.TB, args ...string) (*exec.Cmd, *buffer) {
 	t.Helper()
 	stderr := new(buffer)
 	cmd := exec.Command("/proc/self/exe", args...)

@@ -184,7 +184,7 @@ func TestLoopbackIsExact(t *testing.T) {
 }
 
 // topology is a and b joined by veth pairs to a bridge in h.
-func topology(t *testing.T) (a, b, h *nettest.NS) {
+func topology(t testing.TB) (a, b, h *nettest.NS) {
 	a, b, h = nettest.New(t, "a"), nettest.New(t, "b"), nettest.New(t, "h")
 	nettest.Veth(a, "eth0", h, "vethA")
 	nettest.Veth(b, "eth0", h, "vethB")

@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"netobs/loader/nettest"
 )
 
@@ -20,7 +22,7 @@ type worker struct {
 	process *os.Process
 }
 
-func startWorker(t *testing.T, args ...string) *worker {
+func startWorker(t testing.TB, args ...string) *worker {
 	t.Helper()
 	cmd, stderr := netobsProcess(t, append([]string{"attach", "--listen", "127.0.0.1:0", "--output", "none"}, args...)...)
 	w := &worker{session: session{tb: t}, process: cmd.Process}
@@ -48,20 +50,21 @@ func (w *worker) signal(sig syscall.Signal) {
 	}
 }
 
-// cpu returns the CPU time that the process used so far, to 10 ms.
+// cpu returns the CPU time that the process used so far.
 func (w *worker) cpu() time.Duration {
 	w.tb.Helper()
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", w.process.Pid))
-	if err != nil {
-		w.tb.Fatal(err)
+	return cpuOf(w.tb, w.process.Pid)
+}
+
+// cpuOf returns the CPU time of a process, by its clock: process id and which clock are in its number (clock_getcpuclockid(3)).
+func cpuOf(tb testing.TB, pid int) time.Duration {
+	tb.Helper()
+	const scheduler = 2
+	var ts unix.Timespec
+	if err := unix.ClockGettime(int32(^pid<<3|scheduler), &ts); err != nil {
+		tb.Fatalf("CPU clock of process %d: %v", pid, err)
 	}
-	fields := strings.Fields(string(stat[strings.LastIndexByte(string(stat), ')'):])) // utime and stime are the 14th and 15th of all
-	user, err1 := strconv.Atoi(fields[12])
-	system, err2 := strconv.Atoi(fields[13])
-	if err := errors.Join(err1, err2); err != nil {
-		w.tb.Fatal(err)
-	}
-	return time.Duration(user+system) * 10 * time.Millisecond
+	return time.Duration(ts.Nano())
 }
 
 // drained waits until all that was reported is read.
