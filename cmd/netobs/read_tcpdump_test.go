@@ -43,6 +43,9 @@ var tcpdumpDiffers = []struct {
 // TestReadTcpdump holds each line of --segments against tcpdump -n, over the whole corpus. tcpdump may go on behind the length
 // with what it makes of the payload.
 func TestReadTcpdump(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the corpus takes long under -race, and has nothing to do with it")
+	}
 	tcpdump, err := exec.LookPath("tcpdump")
 	if err != nil {
 		if os.Getenv("NETOBS_CORPUS_REQUIRED") == "1" {
