@@ -239,10 +239,11 @@ var (
 // TestModel compares the tracker with the model.
 func TestModel(t *testing.T) {
 	outcomes := map[string]int{}
+	n := *streams
 	if testing.Short() {
-		*streams /= 5
+		n /= 5
 	}
-	for seed := *stream1; seed < *stream1+*streams; seed++ {
+	for seed := *stream1; seed < *stream1+n; seed++ {
 		k := &talker{r: rand.New(rand.NewPCG(seed, 1))}
 		a, b := "A", "B"
 		var all []Segment
@@ -280,11 +281,11 @@ func TestModel(t *testing.T) {
 			t.Errorf("seed %d:\n%sgot\n%s\nwant\n%s", seed, tell(all), strings.Join(got, "\n"), strings.Join(want, "\n"))
 		}
 	}
-	t.Logf("%d streams: %v", *streams, outcomes)
+	t.Logf("%d streams: %v", n, outcomes)
 	for _, what := range []string{"handshake completed", "handshake refused", "handshake aborted", "handshake reset", "handshake unanswered",
 		"handshake half_open", "connection fin", "connection fin_rst", "connection rst", "connection expired",
 		"pending handshake", "pending established", "pending half_closed"} {
-		if outcomes[what] < int(*streams/1000) {
+		if outcomes[what] < int(n/1000) {
 			t.Errorf("%s: only %d times", what, outcomes[what])
 		}
 	}
