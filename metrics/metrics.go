@@ -27,6 +27,7 @@ type Metrics struct {
 
 	mu         sync.Mutex                   // guards all below
 	namespaces map[string]*namespace        // by label
+	histograms map[string]*durations        // those of the two vectors, by label
 	tallied    map[uint32]decode.NetnsTally // by NetnsID: the tallies that are already in namespaces
 	tracker    trackerCounts
 }
@@ -43,6 +44,7 @@ func New(build Build, kernel func() (Kernel, error)) *Metrics {
 		build:              build,
 		handshakeDuration:  newHandshakeDuration(),
 		connectionDuration: newConnectionDuration(),
+		histograms:         make(map[string]*durations),
 		namespaces:         make(map[string]*namespace),
 		tallied:            make(map[uint32]decode.NetnsTally),
 	}

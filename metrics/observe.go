@@ -21,17 +21,10 @@ func (m *Metrics) ObserveHandshake(h *decode.Handshake) {
 	if h.Outcome != decode.OutcomeCompleted {
 		return
 	}
-	role := h.Role.String()
-	for _, leg := range [...]struct {
-		label string
-		decode.Leg
-	}{
-		{"responder", h.ResponderLeg},
-		{"originator", h.OriginatorLeg},
-		{"total", h.Total},
-	} {
-		if leg.Known {
-			m.handshakeDuration.WithLabelValues(netns, role, leg.label).Observe(leg.First.Seconds())
+	d := m.durations(netns)
+	for leg, l := range [legs]*decode.Leg{&h.ResponderLeg, &h.OriginatorLeg, &h.Total} {
+		if l.Known {
+			d.leg(m.handshakeDuration, h.Role, leg).Observe(l.First.Seconds())
 		}
 	}
 }
@@ -49,7 +42,7 @@ func (m *Metrics) ObserveConnection(c *decode.Connection) {
 	switch c.Teardown {
 	case decode.TeardownFIN, decode.TeardownFINRST, decode.TeardownRST:
 		if !c.Unseen {
-			m.connectionDuration.WithLabelValues(netns, c.Role.String()).Observe(c.Duration().Seconds())
+			m.durations(netns).whole(m.connectionDuration, c.Role).Observe(c.Duration().Seconds())
 		}
 	}
 }
@@ -61,6 +54,7 @@ func (m *Metrics) Forget(netns string) {
 	defer m.mu.Unlock()
 	netns = label(netns)
 	delete(m.namespaces, netns)
+	delete(m.histograms, netns)
 	m.handshakeDuration.DeletePartialMatch(prometheus.Labels{"netns": netns})
 	m.connectionDuration.DeletePartialMatch(prometheus.Labels{"netns": netns})
 }
