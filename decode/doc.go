@@ -61,7 +61,8 @@
 //
 // A live source that could not deliver everything may still say what an acknowledgment was awaited for, [Segment].Completes.
 // Then a handshake is completed also if its SYN, its SYN-ACK or both were lost, and legs that began or ended there are not
-// known; and a connection whose FINs were lost ends like any other.
+// known; and a connection whose FINs were lost ends like any other. Shortly after a loss, an RST that can only refuse a SYN stands
+// for an attempt that was refused.
 //
 // A SYN-ACK that does not acknowledge the SYN is ignored (§3.5, figure 8). If there are two with different ISNs, the
 // originator's acknowledgment says which one counts.

@@ -110,6 +110,9 @@ func (t *Tracker) begin(k *key, hash uint32, high bool, seg *Segment) Place {
 		t.tallyOf(seg.Point).Late++
 		return Place{Kind: PlaceLate, Side: SideUnknown}
 	}
+	if t.refusesLost(seg) {
+		return t.beginRefused(k, hash, high, seg)
+	}
 	c := t.create(k, hash, high, s, seg)
 	c.note(s, seg, false)
 	if seg.Has(SYN) && !rst && !synACK {
@@ -152,4 +155,21 @@ func (t *Tracker) begin(k *key, hash uint32, high bool, seg *Segment) Place {
 		t.waitOpen(c, seg.Time)
 	}
 	return p
+}
+
+// refusesLost reports whether a segment that belongs to no connection refuses a SYN that was lost to us: an RST that answers a
+// segment without ACK has number 0 (RFC 9293 §3.10.7.1).
+func (t *Tracker) refusesLost(seg *Segment) bool {
+	return seg.Has(RST|ACK) && seg.Seq == 0 && !t.opts.EverySegment && seg.Time-int64(t.opts.Patience) <= t.lost
+}
+
+// beginRefused is the whole life of an attempt of which only the refusal is known.
+func (t *Tracker) beginRefused(k *key, hash uint32, high bool, seg *Segment) Place {
+	c := t.create(k, hash, high, Responder, seg)
+	c.note(Responder, seg, false)
+	c.bits |= sidesKnown | synLost
+	t.see(c, Responder, seg)
+	t.becomeSynReceived(c, seg.Time)
+	t.endHandshake(c, OutcomeRefused, seg.Time)
+	return Place{Kind: PlaceRefused, Side: Responder}
 }

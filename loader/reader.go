@@ -274,7 +274,7 @@ func (r *Reader) segment(record []byte, seg *decode.Segment) bool {
 		seg.Options = decode.Options(options[:min(int(rec.OptionsBytes), len(options))])
 	}
 	// A connection may begin with these.
-	if point.Direction == decode.Ingress && (seg.Has(decode.SYN) || seg.Completes != 0) {
+	if point.Direction == decode.Ingress && (seg.Flags&(decode.SYN|decode.RST) != 0 || seg.Completes != 0) {
 		seg.ToLocal = r.known.isLocal(point.NetnsID, dst)
 	}
 	// The kernel does not say from which interface a packet of a macvlan came.
