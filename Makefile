@@ -44,6 +44,7 @@ lint:
 	test -z "$$(gofmt -l .)" || { gofmt -d .; exit 1; }
 	go vet ./...
 	go tool staticcheck ./...
+	for arch in arm64 s390x; do CGO_ENABLED=0 GOARCH=$$arch go build ./... || exit 1; done # s390x is big-endian
 	$(CLANG_FORMAT) --dry-run --Werror $(C_FILES)
 
 demo: build
