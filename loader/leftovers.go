@@ -29,8 +29,23 @@ func RemoveLeftovers(ns *Netns) (all []Leftovers, err error) {
 	return all, nil
 }
 
+// FindLeftovers tells what RemoveLeftovers would remove.
+func FindLeftovers(ns *Netns) (all []Leftovers, err error) {
+	err = ns.Do(func() error {
+		all, err = leftovers(false)
+		return err
+	})
+	if err != nil {
+		return all, fmt.Errorf("look for what was left in %s: %w", ns.Name, err)
+	}
+	return all, nil
+}
+
 // removeLeftovers does so in the namespace that the calling thread is in.
-func removeLeftovers() ([]Leftovers, error) {
+func removeLeftovers() ([]Leftovers, error) { return leftovers(true) }
+
+// leftovers finds them in the namespace that the calling thread is in, and removes them if asked to.
+func leftovers(remove bool) ([]Leftovers, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
@@ -46,7 +61,7 @@ func removeLeftovers() ([]Leftovers, error) {
 		if q.Type() != "clsact" {
 			continue
 		}
-		found, err := removeDeadFilters(h, q.Attrs().LinkIndex)
+		found, err := deadFilters(h, q.Attrs().LinkIndex, remove)
 		errs = append(errs, err)
 		if found.Removed+found.InUse > 0 {
 			found.Interface = nameOf(h, q.Attrs().LinkIndex)
@@ -56,8 +71,8 @@ func removeLeftovers() ([]Leftovers, error) {
 	return all, errors.Join(errs...)
 }
 
-// removeDeadFilters removes the filters of an interface whose owner is gone.
-func removeDeadFilters(h *netlink.Handle, index int) (found Leftovers, err error) {
+// deadFilters counts the filters of an interface whose owner is gone, and removes them if asked to.
+func deadFilters(h *netlink.Handle, index int, remove bool) (found Leftovers, err error) {
 	var dead []*netlink.BpfFilter
 	for _, parent := range tcParents {
 		filters, err := listFilters(h, index, parent)
@@ -80,8 +95,10 @@ func removeDeadFilters(h *netlink.Handle, index int) (found Leftovers, err error
 			dead = append(dead, b)
 		}
 	}
-	if err := removeFilters(h, index, dead); err != nil {
-		return found, err
+	if remove {
+		if err := removeFilters(h, index, dead); err != nil {
+			return found, err
+		}
 	}
 	found.Removed = len(dead)
 	return found, nil

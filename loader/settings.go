@@ -62,6 +62,20 @@ func restoreSetting(path string) (bool, error) {
 	return true, writeSetting(path, 0)
 }
 
+// SettingLeft returns the value of /sys/kernel/rcu_expedited, and whether it is what a netobs that was killed has left.
+func SettingLeft() (left bool, value int, err error) {
+	value, err = readSetting(rcuExpedited)
+	if err != nil {
+		return false, 0, err
+	}
+	id, netobs := hurriedBy(value)
+	if !netobs {
+		return false, value, nil
+	}
+	lives, err := ownerLives(id)
+	return !lives && err == nil, value, err
+}
+
 // hurriedBy returns the id of the owner that wrote a value of the setting, or false if it was not netobs.
 func hurriedBy(value int) (id uint32, netobs bool) {
 	return uint32(value) &^ hurryMark, value > 0 && value&hurryMark != 0

@@ -45,7 +45,7 @@ func explain(err error) string {
 			kernelRelease())
 	case errors.Is(err, unix.EPERM) || errors.Is(err, unix.EACCES):
 		return fmt.Sprintf("%v: run netobs as root, or with the capabilities CAP_SYS_ADMIN, CAP_NET_ADMIN and "+
-			"CAP_NET_BROADCAST, and CAP_SYS_PTRACE for --pid and host", err)
+			"CAP_NET_BROADCAST, and CAP_SYS_PTRACE for --pid and host; \"netobs check\" says which are missing", err)
 	}
 	return err.Error()
 }

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
-	root.AddCommand(newAttach(stdout, stderr), newDetach(stdout), newNamespaces(stdout), newDemo(stdout, stderr), newRead(stdout, stderr), newVersion(stdout))
+	root.AddCommand(newAttach(stdout, stderr), newCheck(stdout), newDetach(stdout), newNamespaces(stdout), newDemo(stdout, stderr), newRead(stdout, stderr), newVersion(stdout))
 
 	err := root.ExecuteContext(ctx)
 	if err == nil {
