@@ -9,7 +9,7 @@
 // "go generate" needs clang 19, llvm-strip 19 and the Debian package libbpf-dev; building and testing need none of them.
 package bpf
 
-//go:generate go tool bpf2go -tags linux -cc clang-19 -strip llvm-strip-19 -target bpfel,bpfeb -type record_kind -type tcp_flag -type awaited -type disposition -type unparsed_reason -type segment_record -type segment_record_options -type point_counters netobs netobs.bpf.c -- -O2 -mcpu=v3 -g -Wall -Werror -Iheaders -I/usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -tags linux -cc clang-19 -strip llvm-strip-19 -target bpfel,bpfeb -type record_kind -type tcp_flag -type awaited -type constant -type identity -type disposition -type unparsed_reason -type segment_record -type segment_record_options -type point_counters netobs netobs.bpf.c -- -O2 -mcpu=v3 -g -Wall -Werror -Iheaders -I/usr/include/x86_64-linux-gnu
 
 // The wire types of headers/netobs.h. Numbers are in host byte order; addresses are 16 bytes in network order, IPv4
 // mapped; times are CLOCK_MONOTONIC nanoseconds.

@@ -27,6 +27,12 @@ const (
 	sharedSection  = ".data.shared"
 )
 
+// Numbers of the headers that are no types.
+const (
+	constantMagic = 0x6e65746f62730000 // CONSTANT_MAGIC
+	hashNetns     = 1                  // HASH_NETNS
+)
+
 // Options for Load.
 type Options struct {
 	// Size of the ring buffer in bytes: a power of two and a multiple of the page size. 0 means 8 MiB.
@@ -57,7 +63,7 @@ const (
 type Programs struct {
 	Ring   *ebpf.Map // ring buffer of SegmentRecord and SegmentRecordOptions
 	opts   Options
-	seed   [5]uint64 // of the pending filter
+	key    [4]uint64 // of the pending filter
 	shared map[string]*ebpf.Map
 	memory *ebpf.Memory
 	spec   *ebpf.CollectionSpec // of all programs; never changed
@@ -69,9 +75,9 @@ type hook struct {
 	front, slow, tails string // names
 	frags              bool   // with bpf_xdp_load_bytes, and packets in more than one buffer
 
-	mu       sync.Mutex
-	slowProg *ebpf.Program        // nil until the first front needs it
-	spec     *ebpf.CollectionSpec // of a front alone, which makes it cheap to copy
+	mu        sync.Mutex
+	slowProg  *ebpf.Program     // nil until the first front needs it
+	frontSpec *ebpf.ProgramSpec // its constants are not set
 }
 
 // Load makes the maps and loads the programs of HookTC; those of HookXDP are loaded with its first front. The caller closes
@@ -106,7 +112,7 @@ func Load(opts Options) (_ *Programs, err error) {
 			HookXDP: {front: netobsProgNetobsXdp, slow: netobsProgNetobsXdpSlow, tails: netobsMapXdpTails},
 		},
 	}
-	if err := binary.Read(rand.Reader, binary.NativeEndian, &p.seed); err != nil {
+	if err := binary.Read(rand.Reader, binary.NativeEndian, &p.key); err != nil {
 		return nil, fmt.Errorf("seed the pending filter: %w", err)
 	}
 	defer func() {
@@ -153,7 +159,7 @@ func (p *Programs) prepare(which Hook) error {
 	if which == HookXDP {
 		h.frags = features.HaveProgramHelper(ebpf.XDP, asm.FnXdpLoadBytes) == nil
 	}
-	prog, err := p.load(p.only(h, h.slow), netobsConstants{})
+	prog, err := p.loadSlow(h)
 	if err != nil {
 		return fmt.Errorf("load BPF program %s: %w", h.slow, permission(err))
 	}
@@ -161,37 +167,32 @@ func (p *Programs) prepare(which Hook) error {
 		prog.Close()
 		return fmt.Errorf("enter slow program into the tail-call table: %w", err)
 	}
-	h.slowProg, h.spec = prog, p.only(h, h.front)
-	return nil
+	h.slowProg = prog
+	h.frontSpec, err = p.bare(h)
+	return err
 }
 
-// only returns a spec of one program.
-func (p *Programs) only(h *hook, name string) *ebpf.CollectionSpec {
+// loadSlow loads the slow program of a hook.
+func (p *Programs) loadSlow(h *hook) (*ebpf.Program, error) {
 	spec := p.spec.Copy()
-	for other := range spec.Programs {
-		if other != name {
-			delete(spec.Programs, other)
+	for name := range spec.Programs {
+		if name != h.slow {
+			delete(spec.Programs, name)
 		}
 	}
-	for v := range spec.Variables {
-		if v != netobsVarSelf {
-			delete(spec.Variables, v)
+	for name := range spec.Variables {
+		if name != netobsVarSelf {
+			delete(spec.Variables, name)
 		}
 	}
-	if h.frags {
-		spec.Programs[name].Flags |= unix.BPF_F_XDP_HAS_FRAGS
-	}
-	return spec
-}
-
-// load loads the only program of a spec, which it changes.
-func (p *Programs) load(spec *ebpf.CollectionSpec, c netobsConstants) (*ebpf.Program, error) {
-	c.HashSeed = p.seed
-	c.XdpLoadBytes = flag[uint32](p.hooks[HookXDP].frags)
-	c.WakeupBytes = p.opts.WakeupBytes
-	c.SynIntervalNs = uint64(time.Second) / uint64(p.opts.SYNRate)
-	c.SynBurstNs = uint64(time.Second) / 10
-	if err := spec.Variables[netobsVarSelf].Set(c); err != nil {
+	spec.Programs[h.slow].Flags |= h.flags()
+	if err := spec.Variables[netobsVarSelf].Set(netobsConstants{
+		HashKey:       p.key,
+		XdpLoadBytes:  uint32(flag(h.frags)),
+		WakeupBytes:   p.opts.WakeupBytes,
+		SynIntervalNs: uint64(time.Second) / uint64(p.opts.SYNRate),
+		SynBurstNs:    uint64(time.Second) / 10,
+	}); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: p.shared})
@@ -199,10 +200,52 @@ func (p *Programs) load(spec *ebpf.CollectionSpec, c netobsConstants) (*ebpf.Pro
 		return nil, err
 	}
 	defer coll.Close()
-	for name := range spec.Programs {
-		return coll.DetachProgram(name), nil
+	return coll.DetachProgram(h.slow), nil
+}
+
+func (h *hook) flags() uint32 {
+	if h.frags {
+		return unix.BPF_F_XDP_HAS_FRAGS
 	}
-	return nil, errors.New("embedded BPF objects lack a program")
+	return 0
+}
+
+// bare returns the front of a hook with its maps, and without debugging information, of which the kernel would keep a copy
+// for each point.
+func (p *Programs) bare(h *hook) (*ebpf.ProgramSpec, error) {
+	spec := p.spec.Programs[h.front].Copy()
+	spec.Flags |= h.flags()
+	for i, ins := range spec.Instructions {
+		bare := asm.Instruction{OpCode: ins.OpCode, Dst: ins.Dst, Src: ins.Src, Offset: ins.Offset, Constant: ins.Constant}
+		if name := ins.Reference(); name != "" {
+			switch m := p.shared[name]; {
+			case m != nil:
+				if err := bare.AssociateMap(m); err != nil {
+					return nil, fmt.Errorf("BPF program %s, map %s: %w", h.front, name, err)
+				}
+			case ins.OpCode.Class().IsJump():
+				bare = bare.WithReference(name)
+			default:
+				return nil, fmt.Errorf("BPF program %s refers to %s, which it must not", h.front, name)
+			}
+		}
+		if symbol := ins.Symbol(); symbol != "" {
+			bare = bare.WithSymbol(symbol)
+		}
+		spec.Instructions[i] = bare
+	}
+	return spec, nil
+}
+
+// constants sets what stands for enum constant in the instructions of a front.
+func constants(instructions asm.Instructions, values [netobsConstantCONSTANT_LEN]uint64) {
+	for i := range instructions {
+		ins := &instructions[i]
+		which := uint64(ins.Constant) - constantMagic
+		if ins.OpCode == asm.LoadImmOp(asm.DWord) && !ins.IsLoadFromMap() && which < uint64(len(values)) {
+			ins.Constant = int64(values[which])
+		}
+	}
 }
 
 // Point is the identity that a front has baked in.
@@ -236,23 +279,40 @@ func (p *Programs) NewFront(point Point) (*ebpf.Program, error) {
 	if err := p.prepare(point.Hook); err != nil {
 		return nil, err
 	}
-	var c netobsConstants
-	// An odd factor: no two namespaces have the same key.
-	c.Point.NetnsKey = uint64(point.Netns) * (p.seed[0] ^ p.seed[1] | 1)
-	c.Point.Point = point.ID
-	c.Point.Slot = point.Slot
-	c.Point.Netns = point.Netns
-	c.Point.Egress = flag[uint8](point.Egress)
-	c.Point.L3 = flag[uint8](point.L3)
-	c.Point.ReportAll = flag[uint8](p.opts.ReportAll)
-	front, err := p.load(p.hooks[point.Hook].spec.Copy(), c)
+	spec := p.hooks[point.Hook].frontSpec.Copy()
+	constants(spec.Instructions, p.constantsOf(&point))
+	front, err := ebpf.NewProgram(spec)
 	if err != nil {
 		return nil, fmt.Errorf("load BPF program of a point: %w", err)
 	}
 	return front, nil
 }
 
-func flag[T uint8 | uint32](b bool) T {
+// constantsOf returns the constants of a point's front.
+func (p *Programs) constantsOf(point *Point) (c [netobsConstantCONSTANT_LEN]uint64) {
+	id := netobsIdentity{
+		// An odd factor: no two namespaces have the same key.
+		NetnsKey:  uint64(point.Netns) * (p.key[0] ^ p.key[1] | 1),
+		Point:     point.ID,
+		Slot:      point.Slot,
+		Netns:     point.Netns,
+		Egress:    flag(point.Egress),
+		L3:        flag(point.L3),
+		ReportAll: flag(p.opts.ReportAll),
+	}
+	c[netobsConstantCONSTANT_SLOT] = uint64(point.Slot)
+	if p.opts.ReportAll {
+		c[netobsConstantCONSTANT_SLOT] = MaxPoints
+	}
+	c[netobsConstantCONSTANT_EGRESS] = uint64(id.Egress)
+	c[netobsConstantCONSTANT_L3] = uint64(id.L3)
+	*(*netobsIdentity)(unsafe.Pointer(&c[netobsConstantCONSTANT_IDENTITY])) = id
+	copy(c[netobsConstantCONSTANT_HASH:], p.key[:])
+	c[netobsConstantCONSTANT_HASH+hashNetns] += id.NetnsKey
+	return c
+}
+
+func flag(b bool) uint8 {
 	if b {
 		return 1
 	}
@@ -261,7 +321,7 @@ func flag[T uint8 | uint32](b bool) T {
 
 // SetBridgePort tells the front at slot whether its interface is a port of a bridge. May be called while it runs.
 func (p *Programs) SetBridgePort(slot uint32, is bool) error {
-	b := [1]byte{flag[uint8](is)}
+	b := [1]byte{flag(is)}
 	_, err := p.memory.WriteAt(b[:], int64(unsafe.Offsetof(netobsSharedMemory{}.BridgePort))+int64(slot))
 	return err
 }

@@ -20,20 +20,20 @@ const (
 	netobsAwaitedAWAITED_FIN     netobsAwaited = 2
 )
 
+type netobsConstant uint32
+
+const (
+	netobsConstantCONSTANT_SLOT     netobsConstant = 0
+	netobsConstantCONSTANT_EGRESS   netobsConstant = 1
+	netobsConstantCONSTANT_L3       netobsConstant = 2
+	netobsConstantCONSTANT_IDENTITY netobsConstant = 3
+	netobsConstantCONSTANT_HASH     netobsConstant = 6
+	netobsConstantCONSTANT_LEN      netobsConstant = 10
+)
+
 type netobsConstants struct {
-	_        structs.HostLayout
-	HashSeed [5]uint64
-	Point    struct {
-		_         structs.HostLayout
-		NetnsKey  uint64
-		Point     uint32
-		Slot      uint32
-		Netns     uint32
-		Egress    uint8
-		L3        uint8
-		ReportAll uint8
-		Pad       uint8
-	}
+	_             structs.HostLayout
+	HashKey       [4]uint64
 	XdpLoadBytes  uint32
 	WakeupBytes   uint32
 	SynIntervalNs uint64

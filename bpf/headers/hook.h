@@ -52,16 +52,16 @@ static __always_inline _Bool hook_load_options(void *ctx, const _Bool xdp, __u32
 }
 
 /* Does a bridge bother this namespace with a packet for somebody else? The IP stack will drop it (ip_rcv). XDP comes
- * before the kernel compared addresses (eth_type_trans), and does it here. frame: the destination address. */
+ * before the kernel compared addresses (eth_type_trans), and does it here. frame: the Ethernet
+ * header. */
 static __always_inline _Bool hook_not_for_us(const void *ctx, const _Bool xdp, __u32 slot, const __u8 *frame)
 {
-	const __u8 *us;
-
 	slot &= MAX_POINTS - 1;
 	if (xdp) {
-		us = shared.address[slot];
-		if (likely(*(const __u32 *)frame == *(const __u32 *)us &&
-			   *(const __u16 *)(frame + 4) == *(const __u16 *)(us + 4)))
+		/* Six of the eight bytes. */
+		const __u64 *to = (const void *)frame, *us = (const void *)shared.address[slot];
+
+		if (likely(bpf_be64_to_cpu(*to ^ *us) >> 16 == 0))
 			return 0;
 		if (frame[0] & 1) /* to a group */
 			return 0;

@@ -9,15 +9,20 @@
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 
-/* What is set before a program is loaded. The verifier sees constants, so that a branch on them costs nothing. One
- * struct, so that one register serves to read it. */
+/* The compiler does not move the computation of x across this. */
+#define in_order(x) asm volatile("" : "+r"(x) : : "memory")
+
+/* A constant of the front. */
+#define CONSTANT(which)                                                                                                \
+	({                                                                                                             \
+		__u64 value;                                                                                           \
+		asm volatile("%0 = %1 ll" : "=r"(value) : "i"(CONSTANT_MAGIC + (which)));                              \
+		value;                                                                                                 \
+	})
+
+/* Constants of the slow programs, set before they are loaded. One struct, so that one register serves to read it. */
 struct constants {
-	__u64 hash_seed[5]; /* of the pending filter: random, the same for all programs of one loader */
-
-	/* Of a front: the point that this copy of it serves. */
-	struct identity point;
-
-	/* Of the slow programs. */
+	__u64 hash_key[4];     /* of the pending filter: random, the same for all programs of one loader */
 	__u32 xdp_load_bytes;  /* bool; the kernel has bpf_xdp_load_bytes (Linux 5.18) */
 	__u32 wakeup_bytes;    /* fill of the ring at which the reader is woken */
 	__u64 syn_interval_ns; /* of the rate limit: nanoseconds for each SYN or SYN-ACK */

@@ -112,11 +112,26 @@ struct identity {
 	__u8 pad;
 };
 
+/* What the loader writes into the instructions of a front, of which each point has its own. There it is a constant for
+ * the verifier, costs no memory access and needs no map. In the object an instruction that loads CONSTANT_MAGIC + one
+ * of these stands for it. */
+enum constant {
+	CONSTANT_SLOT, /* of the point's counters; MAX_POINTS with report_all: there are none, for the front */
+	CONSTANT_EGRESS,
+	CONSTANT_L3,
+	CONSTANT_IDENTITY,		       /* the words of struct identity */
+	CONSTANT_HASH = CONSTANT_IDENTITY + 3, /* hash_key; see pending.h */
+	CONSTANT_LEN = CONSTANT_HASH + 4,
+};
+
+#define CONSTANT_MAGIC 0x6e65746f62730000
+
 /* BTF keeps only types that something with a place in memory refers to; this makes it keep those that Go needs. */
 struct shared_types {
 	enum record_kind record_kind;
 	enum tcp_flag tcp_flag;
 	enum awaited awaited;
+	enum constant constant;
 	enum disposition disposition;
 	enum unparsed_reason unparsed_reason;
 	struct segment_record_options record;

@@ -9,10 +9,8 @@
 struct packet {
 	/* All but time, point, kind and what comes after ttl. */
 	struct segment_record segment;
-	struct socket_pair pair;
 	__u32 options_offset; /* in the packet */
 	__u8 options_bytes;   /* what the header says */
-	_Bool ipv6;
 };
 
 /* What parse() says of a packet; smaller values are an enum unparsed_reason. */
@@ -121,9 +119,6 @@ static __always_inline int parse_ipv4(struct cursor *at, struct packet *p)
 	src[2] = dst[2] = bpf_htonl(0xffff);
 	src[3] = ip->saddr;
 	dst[3] = ip->daddr;
-	p->pair.src_hi = p->pair.dst_hi = 0;
-	p->pair.src_lo = ip->saddr;
-	p->pair.dst_lo = ip->daddr;
 	s->ttl = ip->ttl;
 	s->ip_version = 4;
 	return PARSED_TCP;
@@ -194,13 +189,8 @@ static __always_inline int parse_ipv6(struct cursor *at, struct packet *p)
 		at->segment_bytes = big_tcp_bytes(at) - sizeof(*ip);
 	__builtin_memcpy(s->src, &ip->saddr, sizeof(s->src));
 	__builtin_memcpy(s->dst, &ip->daddr, sizeof(s->dst));
-	p->pair.src_hi = ((__u64 *)s->src)[0];
-	p->pair.src_lo = ((__u64 *)s->src)[1];
-	p->pair.dst_hi = ((__u64 *)s->dst)[0];
-	p->pair.dst_lo = ((__u64 *)s->dst)[1];
 	s->ttl = ip->hop_limit;
 	s->ip_version = 6;
-	p->ipv6 = 1;
 	at->offset += sizeof(*ip);
 	what = parse_ipv6_extensions(at, &next);
 	return what != PARSED_TCP || next == IPPROTO_TCP ? what : PARSED_NOT_TCP;
@@ -226,7 +216,6 @@ static __always_inline int parse_tcp(struct cursor *at, struct packet *p)
 	}
 	if (header < sizeof(*tcp))
 		return UNPARSED_MALFORMED;
-	p->pair.ports = *(const __u32 *)tcp;
 	p->options_offset = at->offset + sizeof(*tcp);
 	p->options_bytes = header - sizeof(*tcp);
 	s->seq = bpf_ntohl(tcp->seq);
@@ -247,7 +236,7 @@ static __always_inline _Bool parse_not_for_us(struct cursor *at, const struct id
 	if (whose->egress || whose->l3)
 		return 0;
 	at->offset = 0;
-	frame = next_header(at, ETH_ALEN);
+	frame = next_header(at, ETH_HLEN);
 	return frame && hook_not_for_us(at->ctx, at->xdp, whose->slot, frame);
 }
 
@@ -260,7 +249,6 @@ static __always_inline int parse(void *ctx, const _Bool xdp, const struct identi
 
 	if (what != PARSED_TCP)
 		return what;
-	p->ipv6 = 0;
 	if (at.type == bpf_htons(ETH_P_IP))
 		what = parse_ipv4(&at, p);
 	else if (at.type == bpf_htons(ETH_P_IPV6))

@@ -8,6 +8,7 @@
 #pragma once
 
 #include <linux/types.h>
+#include <bpf/bpf_endian.h>
 #include "maps.h"
 
 #define PENDING_BITS 20
@@ -24,24 +25,45 @@ struct pending_entry {
 /* A data section rather than a map, for a constant address; .data, not .bss, so that the loader can share it. */
 struct pending_entry pending[1 << PENDING_BITS] SEC(".data.pending");
 
-/* Addresses and ports as the packet holds them; IPv4 uses lo only. */
-struct socket_pair {
-	__u64 src_hi, src_lo;
-	__u64 dst_hi, dst_lo;
-	__u32 ports; /* source first */
-};
+/* A word of the key: random, but that that of HASH_NETNS is another one for each namespace. A front has it in its
+ * instructions. */
+#define HASH_NETNS 1
 
-/* Pairwise multilinear hashing (Lemire and Kaser 2014): products of words keyed with a secret, so that nobody outside
- * can aim at one entry. The high bits are good, and are used. IPv6 words are longer than the theorem allows: addresses
- * that differ in one byte alone spread over 2^8 entries only, but connections differ in their ports, too. */
-static __always_inline __u64 pending_hash(const struct socket_pair *p, __u64 netns_key, _Bool ipv6)
+static __always_inline __u64 hash_key(const _Bool front, int i, __u64 netns_key)
 {
-	__u64 h = (p->src_lo + self.hash_seed[0]) * (p->dst_lo + self.hash_seed[1]) + p->ports * self.hash_seed[2] +
-		  netns_key;
+	if (front)
+		return CONSTANT(CONSTANT_HASH + i);
+	return self.hash_key[i] + (i == HASH_NETNS ? netns_key : 0);
+}
 
-	if (ipv6)
-		h += (p->src_hi + self.hash_seed[3]) * (p->dst_hi + self.hash_seed[4]);
-	return h;
+/* Pairwise multilinear hashing (Lemire and Kaser 2014): products of words to which a secret was added, so that nobody
+ * outside can aim at one entry. The high bits are good, and are used. Words are longer than the theorem allows: what
+ * differs only in a word's highest byte spreads over 2^8 entries. So the last byte of an IPv4 address is not there, and
+ * connections differ in their ports, too.
+ *
+ * Words are as the packet holds them: the addresses of IPv4 in one, and the ports in one, the sender's first. */
+static __always_inline __u64 hash_ipv4(const __u64 *addresses, const __u32 *ports, const _Bool front, __u64 netns_key)
+{
+	__u64 h = bpf_be64_to_cpu(*addresses) + hash_key(front, 0, 0);
+
+	in_order(h);
+	return h * (*ports + hash_key(front, HASH_NETNS, netns_key));
+}
+
+/* Each step on its own: the front has few registers, as each that it must restore costs it. */
+static __always_inline __u64 hash_ipv6(const __u64 *src, const __u64 *dst, const __u32 *ports, const _Bool front,
+				       __u64 netns_key)
+{
+	__u64 h = src[1] + hash_key(front, 0, 0), g;
+
+	in_order(h);
+	h *= dst[1] + hash_key(front, HASH_NETNS, netns_key);
+	in_order(h);
+	g = dst[0] ^ *ports;
+	in_order(g);
+	g += hash_key(front, 3, 0);
+	in_order(g);
+	return h + g * (src[0] + hash_key(front, 2, 0));
 }
 
 static __always_inline struct pending_entry *pending_at(__u64 hash)

@@ -17,27 +17,6 @@ struct reported {
 	struct packet *packet;
 };
 
-/* The hash of the pending filter for the acknowledgments of the segment's sender. */
-static __always_inline __u64 own_hash(const struct reported *r)
-{
-	return pending_hash(&r->packet->pair, r->netns_key, r->packet->ipv6);
-}
-
-/* The same of its receiver. */
-static __always_inline __u64 answer_hash(const struct reported *r)
-{
-	const struct socket_pair *own = &r->packet->pair;
-	struct socket_pair answer = {
-	    .src_hi = own->dst_hi,
-	    .src_lo = own->dst_lo,
-	    .dst_hi = own->src_hi,
-	    .dst_lo = own->src_lo,
-	    .ports = own->ports << 16 | own->ports >> 16,
-	};
-
-	return pending_hash(&answer, r->netns_key, r->packet->ipv6);
-}
-
 /* Fills what the parser left. */
 static __always_inline void report_fill(const struct identity *whose, struct reported *r)
 {
@@ -81,13 +60,13 @@ static __always_inline void note_acknowledgments(struct flow_half *mine, struct 
 	}
 	if (mine->waiting && (reset || (acks && seq_reached(s->ack, mine->want)))) {
 		mine->waiting = 0;
-		pending_disarm(own_hash(r));
+		pending_disarm(segment_hash(s, 0, r->netns_key));
 	}
 	if (r->kinds & KIND_SYN_ACK)
-		await(theirs, AWAITED_SYN_ACK, s->seq + 1, answer_hash(r), now);
+		await(theirs, AWAITED_SYN_ACK, s->seq + 1, segment_hash(s, 1, r->netns_key), now);
 	if ((r->kinds & KIND_FIN) && (theirs->reported & KIND_FIN)) {
-		await(theirs, AWAITED_FIN, r->fin + 1, answer_hash(r), now);
-		await(mine, AWAITED_FIN, theirs->fin + 1, own_hash(r), now);
+		await(theirs, AWAITED_FIN, r->fin + 1, segment_hash(s, 1, r->netns_key), now);
+		await(mine, AWAITED_FIN, theirs->fin + 1, segment_hash(s, 0, r->netns_key), now);
 	}
 }
 
@@ -212,7 +191,7 @@ static __always_inline void report_segment(void *ctx, const _Bool xdp, const str
 			/* No false hit while this flow itself waits: what it waits for may take longer than an
 			 * entry is young. */
 			if (!flow || !flow->half[dir].waiting)
-				pending_expire(own_hash(&r), p->segment.time_ns);
+				pending_expire(segment_hash(&p->segment, 0, r.netns_key), p->segment.time_ns);
 			return;
 		}
 	}

@@ -18,6 +18,21 @@ static __always_inline void count_segment(struct point_counters *c, const struct
 		c->flags_total[i] += s->flags >> i & 1;
 }
 
+/* The hash of the pending filter for the acknowledgments of the segment's sender, or of its receiver. */
+static __always_inline __u64 segment_hash(const struct segment_record *s, _Bool receiver, __u64 netns_key)
+{
+	const void *src = receiver ? s->dst : s->src, *dst = receiver ? s->src : s->dst;
+	__u16 ports[2] = {bpf_htons(receiver ? s->dst_port : s->src_port),
+			  bpf_htons(receiver ? s->src_port : s->dst_port)};
+	__u32 addresses[2];
+
+	if (s->ip_version == 6)
+		return hash_ipv6(src, dst, (__u32 *)ports, 0, netns_key);
+	addresses[0] = ((const __u32 *)src)[3];
+	addresses[1] = ((const __u32 *)dst)[3];
+	return hash_ipv4((__u64 *)addresses, (__u32 *)ports, 0, netns_key);
+}
+
 /* Counts the packet. Returns whether it may be of interest beyond that: a control segment, or one that the filter let
  * through. Then p is filled. */
 static __always_inline _Bool slow_count(void *ctx, const _Bool xdp, const struct identity *whose,
@@ -34,5 +49,5 @@ static __always_inline _Bool slow_count(void *ctx, const _Bool xdp, const struct
 	count_segment(c, &p->segment);
 	if ((p->segment.flags & (FLAG_SYN | FLAG_FIN | FLAG_RST)) || whose->report_all)
 		return 1;
-	return pending_test(pending_hash(&p->pair, whose->netns_key, p->ipv6));
+	return pending_test(segment_hash(&p->segment, 0, whose->netns_key));
 }
