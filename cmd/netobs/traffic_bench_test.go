@@ -25,7 +25,7 @@ const roundsEnv = "NETOBS_BENCH_ROUNDS"
 
 const (
 	benchRounds = 3
-	connections = 4000 // of a run of the load generator
+	connections = 8000 // of a run of the load generator
 	clients     = 4    // that make them
 	bulkSeconds = "1"  // of a run of iperf3
 )
