@@ -83,6 +83,9 @@ func TestGoodCompany(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			all := []string{"auto", "tc", "xdp"}
+			if testing.Short() {
+				all = []string{"auto"}
+			}
 			if c.xdp {
 				all = append(all, "xdp,auto")
 			}

@@ -1,6 +1,7 @@
 package loader
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -262,27 +263,15 @@ func enter(file *os.File, f func() error) error {
 	return <-done
 }
 
-// AllNetns returns the namespaces that exist now, as far as they have a name or a process: the host's, those under
-// /run/netns, those of processes. One that ends meanwhile is left out.
-func AllNetns() ([]Netns, error) {
-	host, err := findHost()
+// AllNetns returns the namespaces that exist now, as far as they have a name or a process.
+func AllNetns(ctx context.Context) ([]Netns, error) {
+	there, err := inventory.Scan(ctx)
 	if err != nil {
 		return nil, err
 	}
-	all := []Netns{host}
-	for _, pattern := range []string{netnsDir + "/*", "/proc/[0-9]*/ns/net"} {
-		paths, _ := filepath.Glob(pattern) // the pattern is good
-		for _, path := range paths {
-			var st unix.Stat_t
-			if unix.Stat(path, &st) != nil || slices.ContainsFunc(all, func(ns Netns) bool {
-				return ns.dev == uint64(st.Dev) && ns.ino == st.Ino
-			}) {
-				continue
-			}
-			if ns, err := findPath(path, ""); err == nil {
-				all = append(all, ns)
-			}
-		}
+	var all []Netns
+	for i := range there.Namespaces {
+		all = append(all, NetnsOf(&there.Namespaces[i]))
 	}
 	return all, nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -22,15 +23,15 @@ removes everything by itself. What belongs to a netobs that is running, or to ot
 
 netobs attach does the same when it starts, in the namespaces that it watches.`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return detach(names, stdout) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return detach(cmd.Context(), names, stdout) },
 	}
 	cmd.Flags().StringArrayVar(&names, "netns", nil,
 		"only in this network namespace: a `name` under /run/netns, a path, or host; may be\nrepeated (default: all that there are)")
 	return cmd
 }
 
-func detach(names []string, w io.Writer) error {
-	namespaces, err := findAll(names)
+func detach(ctx context.Context, names []string, w io.Writer) error {
+	namespaces, err := findAll(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -66,9 +67,9 @@ func detach(names []string, w io.Writer) error {
 	return err
 }
 
-func findAll(names []string) ([]loader.Netns, error) {
+func findAll(ctx context.Context, names []string) ([]loader.Netns, error) {
 	if len(names) == 0 {
-		return loader.AllNetns()
+		return loader.AllNetns(ctx)
 	}
 	var all []loader.Netns
 	var errs []error

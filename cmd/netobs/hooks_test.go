@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cilium/ebpf"
+	"github.com/cilium/ebpf/link"
+
 	"netobs/loader/nettest"
 )
 
@@ -81,6 +84,29 @@ func TestWhichHookIsSaid(t *testing.T) {
 			t.Errorf("log lacks %q:\n%s", want, log)
 		}
 	}
+}
+
+// TestXDPTaken: who asked for XDP alone is told where it could not be, and who left the choice gets the next hook.
+func TestXDPTaken(t *testing.T) {
+	t.Parallel()
+	a, b := nettest.New(t, "a"), nettest.New(t, "b")
+	nettest.Veth(a, "eth0", b, "eth0")
+	nettest.NewForeign(t, ebpf.XDP, nettest.XDPPass).XDP(a, "eth0", link.XDPGenericMode)
+	alone := startAttach(t, "--netns", a.Name, "--hook", "xdp")
+	alone.waitFor(1, "observation_points") // of lo
+	alone.waitFor(1, "attach_errors_total", label("netns", a.Name))
+	stderr := alone.end()
+	for _, want := range []string{
+		"could not be watched in " + a.Name + ": eth0;",
+		"attach xdp ingress to eth0 in " + a.Name,
+		"--hook xdp,auto",
+	} {
+		if !strings.Contains(stderr, want) {
+			t.Errorf("stderr lacks %q:\n%s", want, stderr)
+		}
+	}
+	choice := startAttach(t, "--netns", a.Name, "--hook", "xdp,auto")
+	points{"xdp": 1, "tcx": 2}.check(t, choice)
 }
 
 // TestFastAttach leaves the kernel as it was.

@@ -120,7 +120,11 @@ func TestShapes(t *testing.T) {
 			extended(layers.IPProtocolIPv6Destination, layers.IPProtocolIPv6Routing, layers.IPProtocolIPv6Destination)},
 		{"ipv4 options", withOptions},
 	} {
-		for _, hook := range []string{"tcx", "tc", "xdp"} {
+		hooks := []string{"tcx", "tc", "xdp"}
+		if testing.Short() {
+			hooks = []string{"tcx"}
+		}
+		for _, hook := range hooks {
 			t.Run(tc.name+" "+hook, func(t *testing.T) {
 				t.Parallel()
 				testShape(t, tc.frame, hook)

@@ -57,7 +57,7 @@ func printAll(w io.Writer, interfaces []loader.Interface, o attachOptions) {
 }
 
 func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o attachOptions) {
-	var watched, idle, all []string
+	var watched, idle, failed, all []string
 	loDown := false
 	for _, i := range interfaces {
 		state := "down"
@@ -71,7 +71,15 @@ func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o atta
 			loDown = loDown || i.Kind == loader.KindLoopback && !i.Up
 		case i.Up && !i.Selected:
 			idle = append(idle, fmt.Sprintf("%s (%s)", i.Name, i.Kind))
+		case i.Selected:
+			failed = append(failed, i.Name)
 		}
+	}
+	if len(failed) > 0 {
+		fmt.Fprintf(w, "could not be watched in %s: %s; the log says why\n", netns, strings.Join(failed, ", "))
+	}
+	if len(watched) == 0 && len(failed) > 0 {
+		return
 	}
 	if len(watched) == 0 {
 		fmt.Fprintf(w, "no interface in %s is watched; there are %s: choose by --kind or --interface; waiting for one\n",

@@ -122,7 +122,7 @@ func checkSettings() []Finding {
 // checkNamespaces looks for what a killed netobs left, and who else is attached.
 func checkNamespaces(ctx context.Context) []Finding {
 	var findings []Finding
-	namespaces, err := loader.AllNetns()
+	namespaces, err := loader.AllNetns(ctx)
 	if err != nil {
 		findings = append(findings, Finding{About: "leftover", Name: "filters", State: Note, Detail: oneLine(err)})
 	}
