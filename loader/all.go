@@ -192,7 +192,7 @@ func (l *Loader) noteSkipped(reason inventory.Skip, n int) {
 		l.errors[key] = uint64(n)
 	}
 	l.mu.Unlock()
-	if more {
+	if more && l.opts.Dynamic.All {
 		l.log.Warn("processes could not be looked at: namespaces that have no name may not be watched", "reason", reason,
 			"processes", n)
 	}
