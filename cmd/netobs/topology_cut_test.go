@@ -35,21 +35,24 @@ func topologyCut(t *testing.T, hooks ...string) {
 	a.Addr("eth0", "10.27.0.1/24")
 	b.Addr("eth0", "10.27.0.2/24")
 	l := newLabWith(t, loader.Options{Hooks: hooks}, a, b, h)
-	data := make([]byte, 300_000)
+	data, closed := make([]byte, 150_000), make(chan struct{})
 	b.Serve("10.27.0.2:80", func(c *net.TCPConn) {
+		<-closed // more than the window takes is waiting, with the FIN at its end
 		io.Copy(io.Discard, c)
 		c.Write(data)
 		c.Close()
 	})
-	const n = 10
+	const n = 5
 	a.Do(func() error {
 		for range n {
 			c, err := net.Dial("tcp", "10.27.0.2:80")
 			if err != nil {
 				return err
 			}
+			c.(*net.TCPConn).SetWriteBuffer(2 * len(data))
 			c.Write(data)
 			c.(*net.TCPConn).CloseWrite()
+			closed <- struct{}{}
 			if got, err := io.Copy(io.Discard, c); err != nil || got != int64(len(data)) {
 				return fmt.Errorf("%d bytes of %d, %v", got, len(data), err)
 			}
