@@ -81,11 +81,16 @@ func sendable(seg *Segment) bool {
 // A SYN into an open connection may also be forged, or meet an end that is still alive and challenges it (RFC 5961 §4).
 // We believe the SYN: the old connection's own SYN-ACK or data would hardly be reported live, so waiting for proof
 // would leave dead connections open for ever.
+//
+// Or it is the ACK that was awaited for a SYN-ACK, of which we have neither that nor the SYN.
 func (c *conn) replacedBy(s Side, seg *Segment) bool {
+	h, peer := &c.half[s], &c.half[1-s]
+	if seg.Completes&AwaitedSYNACK != 0 && seg.Flags&(SYN|RST) == 0 {
+		return !h.begins(seg.Seq) && !peer.begins(seg.Ack)
+	}
 	if !seg.Has(SYN) || seg.Has(RST) {
 		return false
 	}
-	h, peer := &c.half[s], &c.half[1-s]
 	if !seg.Has(ACK) {
 		if !h.has(issKnown) {
 			return c.phase != phaseSynSent // else a simultaneous open
@@ -98,6 +103,11 @@ func (c *conn) replacedBy(s Side, seg *Segment) bool {
 		return s == Originator && seg.Seq != h.iss && !c.has(answered) && peer.acksSYN(seg)
 	}
 	return !(h.has(issKnown) && seg.Seq == h.iss) && !(peer.has(issKnown) && seg.Ack.From(peer.iss.Add(1)) <= peer.nxt.From(peer.iss.Add(1)))
+}
+
+// begins reports whether s may be the first number after the SYN of h, or after data sent with it.
+func (h *half) begins(s Seq) bool {
+	return h.has(issKnown) && s.From(h.iss.Add(1)) <= h.nxt.From(h.iss.Add(1))
 }
 
 // begin makes a connection of a segment that belongs to none.
