@@ -47,7 +47,7 @@ func BenchmarkSegment(b *testing.B) {
 	syn4 := packet{src: client4, dst: server4, flags: syn,
 		options: []byte{2, 4, 5, 180, 4, 2, 8, 10, 1, 2, 3, 4, 0, 0, 0, 0, 1, 3, 3, 7}}.frame()
 	loads := []load{
-		{name: "nothing", prog: empty(b, ebpf.SchedCLS, int32(-1)), frame: data(nil, ipv4)},
+		{name: "nothing", prog: empty(b, ebpf.SchedCLS, int32(-1), 0), frame: data(nil, ipv4)},
 		{name: "IPv4, egress", prog: egress, frame: data(nil, ipv4)},
 		{name: "IPv6, egress", prog: egress, frame: data(nil, ipv6)},
 		{name: "VLAN IPv4, egress", prog: egress, frame: data(tagged(0x8100), ipv4)},
@@ -60,7 +60,7 @@ func BenchmarkSegment(b *testing.B) {
 		{name: "false filter hit", prog: egress, frame: data(nil, ipv4), slow: true, all: true},
 		{name: "SYN reported", prog: egress, frame: syn4, slow: true},
 		{name: "SYN duplicate", prog: ingress, frame: syn4, slow: true},
-		{name: "nothing", hook: HookXDP, prog: empty(b, ebpf.XDP, xdpPass), frame: data(nil, ipv4)},
+		{name: "nothing", hook: HookXDP, prog: empty(b, ebpf.XDP, xdpPass, 0), frame: data(nil, ipv4)},
 		{name: "IPv4", hook: HookXDP, prog: xdp, frame: data(nil, ipv4)},
 		{name: "IPv6", hook: HookXDP, prog: xdp, frame: data(nil, ipv6)},
 		{name: "VLAN IPv4", hook: HookXDP, prog: xdp, frame: data(tagged(0x8100), ipv4)},
@@ -119,11 +119,12 @@ func (l *load) once(tb testing.TB, runs int) float64 {
 }
 
 // empty returns a program that returns its code.
-func empty(tb testing.TB, kind ebpf.ProgramType, code int32) *ebpf.Program {
+func empty(tb testing.TB, kind ebpf.ProgramType, code int32, flags uint32) *ebpf.Program {
 	tb.Helper()
 	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{
 		Type:         kind,
 		License:      "GPL",
+		Flags:        flags,
 		Instructions: asm.Instructions{asm.Mov.Imm(asm.R0, code), asm.Return()},
 	})
 	if err != nil {
