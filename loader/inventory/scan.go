@@ -64,7 +64,9 @@ func (s *scanner) scanProcesses() bool {
 	for _, pid := range pids {
 		ino, err := s.netnsOf(pid)
 		if err != nil {
-			s.skip(err)
+			if pid != 1 { // where that one may not be looked at, the host's is our own
+				s.skip(err)
+			}
 			continue
 		}
 		s.looked++
@@ -155,6 +157,11 @@ func (s *scanner) procPath(pid int, file string) string {
 func (s *scanner) netnsOf(pid int) (uint64, error) {
 	var buf [64]byte
 	n, err := unix.Readlink(s.procPath(pid, "ns/net"), buf[:])
+	if err == unix.EACCES {
+		// The kernel also says so of a process that ends between finding and reading the link (proc_ns_readlink in
+		// fs/proc/namespaces.c). Then it is not found again.
+		n, err = unix.Readlink(s.procPath(pid, "ns/net"), buf[:])
+	}
 	if err != nil {
 		return 0, err
 	}

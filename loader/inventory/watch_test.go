@@ -199,6 +199,31 @@ func TestWithoutPermission(t *testing.T) {
 	}
 }
 
+// TestProcessThatEnds: one that ends while it is looked at is not one that may not be looked at.
+func TestProcessThatEnds(t *testing.T) {
+	nettest.NeedPrivileges(t)
+	s, err := newScanner("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.skipped = make(map[Skip]int)
+	for range 300 {
+		cmd := exec.Command("true")
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan error)
+		go func() { done <- cmd.Wait() }()
+		for err == nil {
+			_, err = s.netnsOf(cmd.Process.Pid)
+		}
+		if s.skip(err); len(s.skipped) > 0 {
+			t.Fatalf("%v: skipped %v, want none", err, s.skipped)
+		}
+		err = <-done
+	}
+}
+
 // BenchmarkNotice says how long after a namespace was made it is told: milliseconds.
 func BenchmarkNotice(b *testing.B) {
 	if err := os.MkdirAll("/run/netns", 0o755); err != nil {
