@@ -19,6 +19,7 @@ const asNetobs = "NETOBS_TEST_AS_NETOBS"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asNetobs) == "1" {
+		tellGoroutines()
 		main()
 	}
 	if os.Getenv(asTraffic) == "1" {

@@ -101,6 +101,18 @@ func (ns *NS) MAC(name string) string {
 	return mac
 }
 
+// SetMAC gives an interface another hardware address.
+func (ns *NS) SetMAC(name, mac string) {
+	ns.tb.Helper()
+	ns.link(name, func(l netlink.Link) error {
+		hw, err := net.ParseMAC(mac)
+		if err != nil {
+			return err
+		}
+		return netlink.LinkSetHardwareAddr(l, hw)
+	})
+}
+
 // Know gives both namespaces permanent neighbour entries for each other, so that no ARP comes before the first segment.
 func Know(a *NS, aLink, aIP string, b *NS, bLink, bIP string) {
 	a.tb.Helper()
