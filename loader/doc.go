@@ -17,6 +17,12 @@
 // it does not: see owner, tcFilter and RemoveLeftovers. What changes the kernel for a while, see hurry, is marked in the same
 // way. Nobody else's programs, filters, qdiscs and settings are touched.
 //
+// With Options.Dynamic, package inventory tells which namespaces there are. What an event wants attached is noted, and
+// attached when no event waits: the namespaces' own ends before the host's, and a veth that moves only where it arrives. A
+// namespace that is new has its lo watched 10 ms after it was made, its veth 36 ms after that was, both ends included (minima
+// of 200, Linux 6.18; each TCX link takes 9 ms of it, nearly nothing with Options.FastAttach). What a namespace counted is
+// told for 5 min after it ended.
+//
 // The package keeps the main goroutine on the main thread (see init): threads that entered a namespace end, and the main
 // thread cannot.
 package loader
