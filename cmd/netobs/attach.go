@@ -18,6 +18,8 @@ import (
 	"netobs/metrics"
 )
 
+const logLevelFlag = "log-level"
+
 // attachOptions are the flags of attach.
 type attachOptions struct {
 	dynamic    loader.Dynamic
@@ -43,7 +45,7 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 		"watch this container: its `name`, or the beginning of its id; it is followed when it is\nstarted again; may be repeated")
 	fs.StringArrayVar(&o.netns, "netns", nil,
 		"network namespace to watch: a `name` under /run/netns, a path such as\n/proc/PID/ns/net, or host; may be repeated")
-	fs.IntSliceVar(&o.pids, "pid", nil, "watch the network namespace of this process; may be repeated")
+	fs.IntSliceVar(&o.pids, "pid", nil, "watch the network namespace of the process with this `id`; may be repeated")
 	fs.StringSliceVar(&o.kinds, "kind", nil,
 		"`kinds` of interfaces: "+wrapped(loader.Kinds(), 64)+"\n(default loopback,veth,bridge, or any with --interface)")
 	fs.StringArrayVar(&o.interfaces, "interface", nil,
@@ -56,7 +58,8 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.listen, "listen", defaultListen,
 		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
 	o.limits.addFlags(fs)
-	fs.TextVar(&o.logLevel, "log-level", slog.LevelWarn, "`level` from which to log: debug, info, warn or error")
+	fs.TextVar(&o.logLevel, logLevelFlag, slog.LevelWarn, "`level` from which to log: debug, info, warn or error")
+	fs.Lookup(logLevelFlag).DefValue = "warn" // not WARN
 }
 
 // wrapped joins words by commas, in lines that are not much longer than width.

@@ -51,8 +51,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageError{err, cmd.CommandPath()} })
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelp())
+	root.Version = versionLine()
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.Flags().Bool("version", false, "print the version")
 	root.AddCommand(newAttach(stdout, stderr), newCheck(stdout), newDetach(stdout), newNamespaces(stdout), newDemo(stdout, stderr), newRead(stdout, stderr), newVersion(stdout))
+	tidyHelp(root)
 
 	err := root.ExecuteContext(ctx)
 	if err == nil {
@@ -75,11 +80,15 @@ func newVersion(stdout io.Writer) *cobra.Command {
 		Short: "Print the version",
 		Args:  noArgs,
 		RunE: func(*cobra.Command, []string) error {
-			b := build()
-			_, err := fmt.Fprintf(stdout, "netobs %s %s linux %s\n", b.Version, b.Go, b.Kernel)
+			_, err := fmt.Fprintln(stdout, versionLine())
 			return err
 		},
 	}
+}
+
+func versionLine() string {
+	b := build()
+	return fmt.Sprintf("netobs %s %s linux %s", b.Version, b.Go, b.Kernel)
 }
 
 // revision is the version from the linker, or what Go noted of the source.

@@ -88,8 +88,21 @@ func TestHelp(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
-	code, stdout, _ := runHere(t, "version")
-	if code != 0 || !strings.HasPrefix(stdout, "netobs ") || !strings.Contains(stdout, " go1.") {
-		t.Errorf("code %d, %q", code, stdout)
+	for _, arg := range []string{"version", "--version"} {
+		code, stdout, stderr := runHere(t, arg)
+		if code != 0 || !strings.HasPrefix(stdout, "netobs ") || !strings.Contains(stdout, " go1.") || stderr != "" {
+			t.Errorf("%s: code %d, %q, %q", arg, code, stdout, stderr)
+		}
+	}
+}
+
+// TestHelpCommand checks that help X is X --help.
+func TestHelpCommand(t *testing.T) {
+	for _, command := range []string{"attach", "read", "help"} {
+		_, want, _ := runHere(t, command, "--help")
+		code, stdout, stderr := runHere(t, "help", command)
+		if code != 0 || stdout != want || stderr != "" || !strings.Contains(stdout, "netobs "+command) {
+			t.Errorf("help %s: code %d, stderr %q,\n%s\nwant\n%s", command, code, stderr, stdout, want)
+		}
 	}
 }
