@@ -46,6 +46,8 @@ func TestBadInput(t *testing.T) {
 		{"argument", []string{"attach", "test"}, 2, []string{`unexpected argument "test"`, "netobs attach --help"}},
 		{"unknown flag", []string{"attach", "--nets", "x"}, 2, []string{"unknown flag: --nets", "netobs attach --help"}},
 		{"nothing to watch", []string{"attach"}, 2, []string{"--netns NAME", "--pid N"}},
+		{"excluded from nothing", []string{"attach", "--netns", ns.Name, "--exclude-netns", "x"}, 2, []string{"--exclude-netns goes with --all"}},
+		{"glob of namespaces", []string{"attach", "--all", "--exclude-netns", "[a"}, 2, []string{`"[a"`, "syntax error"}},
 		{"output", []string{"attach", "--netns", ns.Name, "--output", "xml"}, 2, []string{"text, json or none", `"xml"`}},
 		{"kind", []string{"attach", "--netns", ns.Name, "--kind", "vet"}, 2, []string{"--kind vet", "loopback, veth"}},
 		{"glob", []string{"attach", "--netns", ns.Name, "--interface", "[a"}, 2, []string{`"[a"`, "syntax error"}},
