@@ -23,7 +23,7 @@ type Stats struct {
 	Attached     map[Attachment]int // points that are live
 	AttachErrors map[AttachError]uint64
 	RecordsRead  uint64 // taken from the ring
-	RecordsLost  uint64 // that found the ring full
+	RecordsLost  uint64 // that found the ring full, or were above the rate limit
 }
 
 // Stats reads the counters in the kernel without stopping anything. May be called concurrently, until Close.

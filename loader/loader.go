@@ -50,6 +50,7 @@ type Loader struct {
 	companyEvery time.Duration
 	closed       bool
 	attachTCX    func(link.TCXOptions) (io.Closer, error)
+	setting      string // path of rcuExpedited
 	own          *owner // see Loader.owner
 
 	read    atomic.Uint64 // records taken from the ring
@@ -85,6 +86,7 @@ func New(opts Options) (*Loader, error) {
 		totals:       make(map[pointLabels]bpf.PointCounters),
 		errors:       make(map[AttachError]uint64),
 		companyEvery: companyEvery,
+		setting:      rcuExpedited,
 		attachTCX:    func(opts link.TCXOptions) (io.Closer, error) { return link.AttachTCX(opts) },
 	}
 	if l.log == nil {
@@ -95,13 +97,7 @@ func New(opts Options) (*Loader, error) {
 			l.addNamespace(ns).fixed = true
 		}
 	}
-	restored, err := RestoreSettings()
-	if restored {
-		l.log.Warn("a netobs that was killed had left the kernel hurrying: restored", "setting", rcuExpedited)
-	}
-	if err != nil {
-		l.log.Warn("cannot look whether a netobs that was killed left the kernel hurrying", "err", err)
-	}
+	var err error
 	if l.progs, err = bpf.Load(opts.BPF); err != nil {
 		return nil, err
 	}

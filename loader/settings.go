@@ -46,6 +46,17 @@ func hurry(path string, id uint32) (restore func() error, err error) {
 // returns whether it had to.
 func RestoreSettings() (bool, error) { return restoreSetting(rcuExpedited) }
 
+// restoreSettings does so for a loader that is to stay; one that only tries what works leaves things as they are.
+func (l *Loader) restoreSettings() {
+	restored, err := restoreSetting(l.setting)
+	if restored {
+		l.log.Warn("a netobs that was killed had left the kernel hurrying: restored", "setting", l.setting)
+	}
+	if err != nil {
+		l.log.Warn("cannot look whether a netobs that was killed left the kernel hurrying", "err", err)
+	}
+}
+
 func restoreSetting(path string) (bool, error) {
 	now, err := readSetting(path)
 	if err != nil {

@@ -1,11 +1,13 @@
 package loader
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
+	"netobs/bpf"
 	"netobs/loader/nettest"
 )
 
@@ -192,4 +194,31 @@ func TestKernelTakesAnyNumber(t *testing.T) {
 	if now, err := readSetting(rcuExpedited); err != nil || now == int(hurryMark|id) {
 		t.Errorf("setting after restore: %d, %v", now, err)
 	}
+}
+
+// TestRestoresToStay: what only tries whether netobs works here, as netobs check does, attaches and leaves the setting alone.
+func TestRestoresToStay(t *testing.T) {
+	t.Parallel()
+	dead, id := mustOwner(t)
+	if err := dead.close(); err != nil {
+		t.Fatal(err)
+	}
+	s := newSetting(t, int(hurryMark|id))
+	a := nettest.New(t, "a")
+	l, err := New(Options{Netns: []Netns{mustFind(t, a.Name)}, BPF: bpf.Options{RingBytes: 64 << 10, Flows: 1 << 10}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	l.setting = s.path
+	if err := l.Attach(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	s.want(int(hurryMark | id))
+	ended, end := context.WithCancel(t.Context())
+	end()
+	if err := l.Follow(ended); err != nil {
+		t.Fatal(err)
+	}
+	s.want(0)
 }

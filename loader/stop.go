@@ -68,7 +68,7 @@ func (l *Loader) hurryIf(is bool, f func() error) error {
 	}
 	defer func() {
 		if err := restore(); err != nil {
-			l.log.Error("the kernel still hurries; write 0 to "+rcuExpedited, "err", err)
+			l.log.Error("the kernel still hurries; write 0 to "+l.setting, "err", err)
 		}
 	}()
 	return f()
@@ -83,5 +83,5 @@ func (l *Loader) hurry() (restore func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return hurry(rcuExpedited, id)
+	return hurry(l.setting, id)
 }

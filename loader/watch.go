@@ -73,8 +73,9 @@ func (l *Loader) Attach(ctx context.Context) error {
 }
 
 // Follow attaches and detaches as interfaces come and go, until ctx is done; then it detaches everything. Call it after
-// Attach.
+// Attach. It begins by putting right what RestoreSettings does.
 func (l *Loader) Follow(ctx context.Context) error {
+	l.restoreSettings()
 	stop := context.AfterFunc(ctx, func() { l.monitor.stop() })
 	defer stop()
 	look := time.Now().Add(l.companyEvery)
