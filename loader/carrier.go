@@ -30,7 +30,10 @@ func (l *Loader) markCarrier(ns *namespace, i *iface) {
 	if i.carries {
 		return
 	}
-	i.carries, l.carriers = true, true
+	i.carries = true
+	for _, p := range i.points {
+		l.carriers[p.id] = true
+	}
 	l.updateBridgePorts(ns)
 	l.changes.Add(1)
 }
@@ -78,21 +81,4 @@ func (l *Loader) findCarriers(ns *namespace) {
 			l.markCarrier(ns, i)
 		}
 	}
-}
-
-// carries reports whether a point is at a carrier. The caller holds l.mu.
-func (l *Loader) carries(point uint32) bool {
-	if !l.carriers {
-		return false
-	}
-	for _, ns := range l.namespaces {
-		for _, i := range ns.links {
-			for _, p := range i.points {
-				if p.id == point {
-					return i.carries
-				}
-			}
-		}
-	}
-	return false
 }

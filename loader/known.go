@@ -58,7 +58,7 @@ func (k *known) carries(id uint32) bool {
 	carries, ok := k.carriers[id]
 	if !ok {
 		k.l.mu.Lock()
-		carries = k.l.carries(id)
+		carries = k.l.carriers[id]
 		k.l.mu.Unlock()
 		k.carriers[id] = carries
 	}

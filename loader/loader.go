@@ -60,7 +60,7 @@ type Loader struct {
 	namespaces []*namespace             // the host's last; replaced, not changed
 	departed   map[string]time.Time     // names of namespaces that ended
 	points     map[uint32]*decode.Point // by id; a point that is gone stays until its last records were read
-	carriers   bool                     // there is or was one
+	carriers   map[uint32]bool          // ids of points at a carrier
 	retired    settling                 // ids of points that are gone
 	gone       settling                 // ids of namespaces that are gone
 	slots      slots
@@ -83,6 +83,7 @@ func New(opts Options) (*Loader, error) {
 		pending:      make(map[*namespace]map[int]bool),
 		departed:     make(map[string]time.Time),
 		points:       make(map[uint32]*decode.Point),
+		carriers:     make(map[uint32]bool),
 		totals:       make(map[pointLabels]bpf.PointCounters),
 		errors:       make(map[AttachError]uint64),
 		companyEvery: companyEvery,

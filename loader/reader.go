@@ -201,6 +201,7 @@ func (r *Reader) settle() {
 	r.l.retired.drained()
 	for _, id := range r.l.retired.take() {
 		delete(r.l.points, id)
+		delete(r.l.carriers, id)
 		delete(r.known.points, id)
 		delete(r.known.carriers, id)
 	}

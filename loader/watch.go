@@ -506,6 +506,9 @@ func (l *Loader) newPoint(ns *namespace, i *iface, pl place) (*point, error) {
 		Direction: pl.direction,
 		Loopback:  i.kind == KindLoopback,
 	}
+	if i.carries {
+		l.carriers[p.id] = true
+	}
 	p.labels = pointLabels{ns.Name, i.label, pl.direction}
 	return p, nil
 }
