@@ -159,6 +159,10 @@ func (p *Programs) prepare(which Hook) error {
 	if which == HookXDP {
 		h.frags = features.HaveProgramHelper(ebpf.XDP, asm.FnXdpLoadBytes) == nil
 	}
+	front, err := p.bare(h)
+	if err != nil {
+		return err
+	}
 	prog, err := p.loadSlow(h)
 	if err != nil {
 		return fmt.Errorf("load BPF program %s: %w", h.slow, permission(err))
@@ -167,9 +171,8 @@ func (p *Programs) prepare(which Hook) error {
 		prog.Close()
 		return fmt.Errorf("enter slow program into the tail-call table: %w", err)
 	}
-	h.slowProg = prog
-	h.frontSpec, err = p.bare(h)
-	return err
+	h.slowProg, h.frontSpec = prog, front
+	return nil
 }
 
 // loadSlow loads the slow program of a hook.
