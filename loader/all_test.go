@@ -17,7 +17,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"netobs/bpf"
 	"netobs/loader/nettest"
 )
 
@@ -31,14 +30,16 @@ func allBut(prefix string) Dynamic {
 }
 
 // startAll watches all namespaces whose name begins with prefix, until the end of the test.
-func startAll(tb testing.TB, prefix string, log *slog.Logger) *Loader {
+func startAll(tb testing.TB, prefix string) *Loader {
+	tb.Helper()
+	return startWith(tb, Options{Dynamic: allBut(prefix)})
+}
+
+func startWith(tb testing.TB, opts Options) *Loader {
 	tb.Helper()
 	nettest.NeedPrivileges(tb)
-	l, err := New(Options{
-		Dynamic: allBut(prefix),
-		BPF:     bpf.Options{RingBytes: 1 << 20},
-		Log:     log,
-	})
+	opts.BPF.RingBytes = 1 << 20
+	l, err := New(opts)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -92,7 +93,7 @@ func TestAll(t *testing.T) {
 	t.Parallel()
 	before := nettest.New(t, "qall-before")
 	other := nettest.New(t, "qother")
-	l := startAll(t, "qall", nil)
+	l := startAll(t, "qall")
 	waitFor(t, l, before, "lo", true) // at once: Attach returned
 	later := nettest.New(t, "qall-later")
 	waitFor(t, l, later, "lo", true)
@@ -123,7 +124,7 @@ func TestAll(t *testing.T) {
 // TestAllComeAndGo: the kernel gives a new namespace the inode of the one that ended just before, and netobs is busy.
 func TestAllComeAndGo(t *testing.T) {
 	t.Parallel()
-	l := startAll(t, "qgo", nil)
+	l := startAll(t, "qgo")
 	ns := nettest.New(t, "qgo")
 	for range 20 {
 		ns.Delete()
@@ -182,7 +183,7 @@ func copyFile(t *testing.T, from, to string) {
 // TestAllOfProcesses: two namespaces that have the name of their program, the same one. They are counted as one.
 func TestAllOfProcesses(t *testing.T) {
 	t.Parallel()
-	l := startAll(t, "qproc", nil)
+	l := startAll(t, "qproc")
 	a := program(t, "qproc", "-f", "/dev/null")
 	b := program(t, "qproc", "-f", "/dev/null")
 	waitNetns(t, l, "qproc", "qproc")
@@ -204,7 +205,7 @@ func TestAllOfProcesses(t *testing.T) {
 // TestAllRenamed: points go on under the new name, and what they counted stays where it was.
 func TestAllRenamed(t *testing.T) {
 	t.Parallel()
-	l := startAll(t, "qname", nil)
+	l := startAll(t, "qname")
 	ns := nettest.New(t, "qname-first")
 	ns.Up("lo")
 	ns.Serve("127.0.0.1:80", func(c *nettest.Conn) { c.Close() })
@@ -234,11 +235,20 @@ func TestAllRenamed(t *testing.T) {
 	}
 }
 
-// BenchmarkReady says how long after a namespace, or a veth pair in two, was made all its points are attached.
+// BenchmarkReady says how long after a namespace, or a veth pair in two, was begun to be made all its points are attached.
 func BenchmarkReady(b *testing.B) {
-	w := &watchingLog{tb: b, ready: make(chan string, 100)}
-	startAll(b, "qready", slog.New(slog.NewTextHandler(w, nil)))
+	b.Run("tcx", func(b *testing.B) { benchmarkReady(b, false) })
+	b.Run("fast", func(b *testing.B) { benchmarkReady(b, true) })
+}
+
+func benchmarkReady(b *testing.B, fast bool) {
+	start := func(b *testing.B) *watchingLog {
+		w := &watchingLog{tb: b, ready: make(chan string, 100)}
+		startWith(b, Options{Dynamic: allBut("qready"), FastAttach: fast, Log: slog.New(slog.NewTextHandler(w, nil))})
+		return w
+	}
 	b.Run("namespace", func(b *testing.B) {
+		w := start(b)
 		var delays []time.Duration
 		for b.Loop() {
 			start := time.Now()
@@ -250,8 +260,9 @@ func BenchmarkReady(b *testing.B) {
 		reportDelays(b, delays)
 	})
 	b.Run("veth", func(b *testing.B) {
+		w := start(b)
 		one, two := nettest.New(b, "qready"), nettest.New(b, "qready")
-		w.wait(two.Name + "/lo")
+		w.wait(one.Name+"/lo", two.Name+"/lo")
 		var delays []time.Duration
 		for i := 0; b.Loop(); i++ {
 			start := time.Now()

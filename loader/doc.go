@@ -19,9 +19,9 @@
 //
 // With Options.Dynamic, package inventory tells which namespaces there are. What an event wants attached is noted, and
 // attached when no event waits: the namespaces' own ends before the host's, and a veth that moves only where it arrives. A
-// namespace that is new has its lo watched 10 ms after it was made, its veth 36 ms after that was, both ends included (minima
-// of 200, Linux 6.18; each TCX link takes 9 ms of it, nearly nothing with Options.FastAttach). What a namespace counted is
-// told for 5 min after it ended.
+// namespace that is new has its lo watched 11 ms after it was begun to be made, a veth pair both its ends 36 ms after; with
+// Options.FastAttach 3 and 4 ms, since each TCX link takes 9 ms otherwise (minima of 200, Linux 6.18; the medians of a
+// machine that five times as much is asked of are twice that). What a namespace counted is told for 5 min after it ended.
 //
 // The package keeps the main goroutine on the main thread (see init): threads that entered a namespace end, and the main
 // thread cannot.

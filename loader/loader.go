@@ -26,7 +26,7 @@ type Options struct {
 	// Where to attach, in order of preference, of Hooks(): the next one is taken where the kernel or the interface does
 	// not offer one, or where it is XDP and another program is there. Optional: without, HookAuto.
 	Hooks []string
-	// Let the kernel hurry while Attach attaches. It interrupts every CPU, some times for each point. Optional.
+	// Let the kernel hurry while points are attached. It interrupts every CPU, some times for each point. Optional.
 	FastAttach bool
 	// BPF programs and maps. Optional.
 	BPF bpf.Options
