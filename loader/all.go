@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -153,6 +154,7 @@ func (l *Loader) apply(u inventory.Update) {
 	for reason, n := range u.Skipped {
 		l.noteSkipped(reason, n)
 	}
+	l.noteStrays(u.Strays)
 	for _, c := range u.Changes {
 		netns := NetnsOf(&c.Namespace)
 		k := slices.IndexFunc(l.namespaces, func(ns *namespace) bool { return ns.Same(&netns) })
@@ -183,19 +185,39 @@ func (l *Loader) begin(ns *namespace) {
 	l.letGo(ns)
 }
 
-// noteSkipped counts and logs what could not be looked at, if it is more than ever before.
+// noteSkipped counts what could not be looked at, if it is more than ever before, and logs it the first time.
 func (l *Loader) noteSkipped(reason inventory.Skip, n int) {
 	l.mu.Lock()
 	key := AttachError{unknownNetns, string(reason)}
-	more := uint64(n) > l.errors[key]
-	if more {
-		l.errors[key] = uint64(n)
-	}
+	first := n > 0 && l.errors[key] == 0
+	l.errors[key] = max(l.errors[key], uint64(n))
 	l.mu.Unlock()
-	if more && l.opts.Dynamic.All {
-		l.log.Warn("processes could not be looked at: namespaces that have no name may not be watched", "reason", reason,
-			"processes", n)
+	switch {
+	case !first || !l.opts.Dynamic.All:
+	case reason == inventory.SkipHidden:
+		l.log.Warn("/proc shows only our own processes: namespaces that have no name may not be watched; give netobs "+
+			"CAP_SYS_PTRACE, or mount /proc with hidepid=0", "reason", reason)
+	default:
+		l.log.Warn("processes could not be looked at: namespaces that have no name may not be watched; give netobs "+
+			"CAP_SYS_PTRACE", "reason", reason, "processes", n)
 	}
+}
+
+// noteStrays counts and logs, once each, files that have the name of a namespace that is wanted and are none.
+func (l *Loader) noteStrays(paths []string) {
+	for _, path := range paths {
+		name := printable(filepath.Base(path))
+		if slices.Contains(l.strays, path) || !l.opts.Dynamic.wants(&inventory.Namespace{Label: name}) {
+			continue
+		}
+		l.mu.Lock()
+		l.errors[AttachError{name, "no_namespace"}]++
+		l.mu.Unlock()
+		l.log.Warn("no network namespace, though there is a file: it is plain, its namespace was mounted where netobs does "+
+			"not see it, or it links to a process that has ended; if nobody needs it, remove it", "netns", name, "path",
+			printable(path))
+	}
+	l.strays = paths
 }
 
 // unknownNetns is where namespaces are counted of which nothing is known.

@@ -46,6 +46,7 @@ type Loader struct {
 	lastNetns    uint32                      // id
 	pending      map[*namespace]map[int]bool // interfaces to attach to, by index
 	roster       *roster                     // nil without Options.Dynamic
+	strays       []string                    // see inventory.Update
 	pacer        pacer
 	companyEvery time.Duration
 	closed       bool

@@ -141,7 +141,10 @@ func (ns *Netns) openPath() (*os.File, error) {
 			ns.Path, netnsDir)
 	}
 	dev, ino, err := identity(f)
-	if err == nil && (!isNetns || dev != ns.dev || ino != ns.ino) {
+	if err == nil && !isNetns && dev == ns.dev && ino == ns.ino {
+		err = fmt.Errorf("%s is a namespace of another kind, not a network namespace; remove it, or mount the right one there",
+			ns.Path)
+	} else if err == nil && (dev != ns.dev || ino != ns.ino) {
 		err = fmt.Errorf("%s means another namespace now: %w", ns.Path, fs.ErrNotExist)
 	}
 	if err != nil {
@@ -255,6 +258,9 @@ func enter(file *os.File, f func() error) error {
 		// Never unlocked: the thread ends with the goroutine, so that no other one runs in the wrong namespace.
 		runtime.LockOSThread()
 		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
+			if errors.Is(err, unix.EPERM) {
+				err = fmt.Errorf("%w: it takes CAP_SYS_ADMIN, here and in the user namespace that it belongs to", err)
+			}
 			done <- fmt.Errorf("enter network namespace %s: %w", file.Name(), err)
 			return
 		}

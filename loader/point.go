@@ -30,7 +30,7 @@ type pointLabels struct {
 // AttachError is a kind of failure to watch an interface, for metrics.
 type AttachError struct {
 	Netns  string
-	Reason string // enter, load, attach, too_many_points, not_ethernet
+	Reason string // enter, load, attach, too_many_points, not_ethernet; no_namespace; permission, hidden
 }
 
 // attachFailure is an error with the Reason of an AttachError.

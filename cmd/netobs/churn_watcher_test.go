@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -62,18 +63,34 @@ func tellGoroutines() {
 }
 
 // startWatcher watches the namespaces whose names begin with prefix, which is of letters and digits.
-func startWatcher(t *testing.T, prefix string, args ...string) *watcher {
+func startWatcher(t *testing.T, prefix string) *watcher {
+	t.Helper()
+	return startWatcherIn(t, prefix, func() error { return nil })
+}
+
+// startWatcherIn is startWatcher where prepare changes the thread that netobs is started from, and whose namespaces and
+// capabilities it gets.
+func startWatcherIn(t *testing.T, prefix string, prepare func() error) *watcher {
 	t.Helper()
 	w := &watcher{t: t, ready: make(map[string]bool), objects: make(map[string]bool)}
 	w.session = &session{tb: t}
-	args = append([]string{"attach", "--all", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "info"}, args...)
+	args := []string{"attach", "--all", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "info"}
 	for i := range prefix {
 		args = append(args, "--exclude-netns", prefix[:i]+"[^"+prefix[i:i+1]+"]*", "--exclude-netns", prefix[:i])
 	}
 	w.cmd = exec.Command("/proc/self/exe", args...)
 	w.cmd.Env = append(os.Environ(), asNetobs+"=1")
 	w.cmd.Stdout, w.cmd.Stderr = &w.stdout, w
-	if err := w.cmd.Start(); err != nil {
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if err := prepare(); err != nil {
+			started <- err
+			return
+		}
+		started <- w.cmd.Start()
+	}()
+	if err := <-started; err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.end)
@@ -141,6 +158,23 @@ func (w *watcher) end() {
 				return fmt.Errorf("%s is still there", object)
 			}
 		}
+		return nil
+	})
+}
+
+// wantComplaint waits for a line that has all parts, and takes all such lines away.
+func (w *watcher) wantComplaint(parts ...string) {
+	w.t.Helper()
+	has := func(line string) bool {
+		return !slices.ContainsFunc(parts, func(part string) bool { return !strings.Contains(line, part) })
+	}
+	nettest.Eventually(w.t, 30*time.Second, func() error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		if !slices.ContainsFunc(w.bad, has) {
+			return fmt.Errorf("no complaint about %q among %q", parts, w.bad)
+		}
+		w.bad = slices.DeleteFunc(w.bad, has)
 		return nil
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -99,8 +100,9 @@ type scanner struct {
 	dev  uint64 // of the file system whose files namespaces are
 	host uint64 // inode
 
-	names     map[uint64][]string // paths, by inode
-	processes map[uint64]process  // the oldest, by inode
+	names     map[uint64][]string  // paths, by inode
+	strays    map[string]time.Time // paths that are no namespaces, since when
+	processes map[uint64]process   // the oldest, by inode
 	looked    int
 	skipped   map[Skip]int
 	runtimes  runtimes

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,11 +24,15 @@ type process struct {
 	container string // id, empty if in none
 }
 
-// scanNames finds the namespaces that have names. A file there that is no namespace, such as "ip netns add" makes just
-// before it becomes one, is none. It reports whether something changed.
+// strayAfter is how long a file that has the name of a namespace may be none: "ip netns add" makes it just before it becomes
+// one, "ip netns del" removes it just after.
+const strayAfter = time.Second
+
+// scanNames finds the namespaces that have names, and files that should be namespaces and are none. It reports whether the
+// former changed.
 func (s *scanner) scanNames() bool {
-	old := s.names
-	s.names = make(map[uint64][]string)
+	old, oldStrays := s.names, s.strays
+	s.names, s.strays = make(map[uint64][]string), make(map[string]time.Time)
 	for _, dir := range nameDirs {
 		entries, _ := os.ReadDir(s.root + dir) // none if there is no such directory
 		for _, e := range entries {
@@ -35,6 +40,11 @@ func (s *scanner) scanNames() bool {
 			var st unix.Stat_t
 			if unix.Stat(s.root+path, &st) == nil && uint64(st.Dev) == s.dev {
 				s.names[st.Ino] = append(s.names[st.Ino], path)
+				continue
+			}
+			s.strays[path] = time.Now()
+			if since, ok := oldStrays[path]; ok {
+				s.strays[path] = since
 			}
 		}
 	}
@@ -42,6 +52,17 @@ func (s *scanner) scanNames() bool {
 		slices.SortStableFunc(paths, func(a, b string) int { return boolInt(madeUp(a)) - boolInt(madeUp(b)) })
 	}
 	return !maps.EqualFunc(old, s.names, slices.Equal)
+}
+
+// strayNames are the files that have been no namespaces for longer than it takes to make one, sorted.
+func (s *scanner) strayNames() (paths []string) {
+	for path, since := range s.strays {
+		if time.Since(since) >= strayAfter {
+			paths = append(paths, path)
+		}
+	}
+	slices.Sort(paths)
+	return paths
 }
 
 func boolInt(b bool) int {

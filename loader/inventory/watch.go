@@ -45,6 +45,9 @@ type Update struct {
 	Changes []Change // of each kind the host last
 	// Skipped is what could not be looked at the last time.
 	Skipped map[Skip]int
+	// Strays are files that have the name of a namespace and are none: somebody made them by hand, mounted the namespace where
+	// we do not see it, or linked to a process that has ended. Sorted.
+	Strays []string
 }
 
 // A Watcher follows the namespaces of the host.
@@ -57,6 +60,7 @@ type Watcher struct {
 	// Owned by Run.
 	told    map[ID]Namespace // what was delivered
 	skipped map[Skip]int     // likewise
+	strays  []string         // likewise
 	scanned time.Time
 	due     time.Time // of the next scan
 	dirty   bool      // something was found out that was not delivered
@@ -137,13 +141,13 @@ func (w *Watcher) Run(ctx context.Context, updates chan<- Update) error {
 // deliver returns false if ctx is done.
 func (w *Watcher) deliver(ctx context.Context, updates chan<- Update) bool {
 	w.dirty = false
-	changes := w.changes()
-	if len(changes) == 0 && maps.Equal(w.skipped, w.scanner.skipped) {
+	changes, strays := w.changes(), w.scanner.strayNames()
+	if len(changes) == 0 && maps.Equal(w.skipped, w.scanner.skipped) && slices.Equal(w.strays, strays) {
 		return true
 	}
-	w.skipped = maps.Clone(w.scanner.skipped)
+	w.skipped, w.strays = maps.Clone(w.scanner.skipped), strays
 	select {
-	case updates <- Update{changes, maps.Clone(w.skipped)}:
+	case updates <- Update{changes, maps.Clone(w.skipped), slices.Clone(strays)}:
 		return true
 	case <-ctx.Done():
 		return false
@@ -251,7 +255,8 @@ func (w *Watcher) scanBy(t time.Time) {
 }
 
 func (w *Watcher) scan() {
-	if w.scanner.scanProcesses() || !maps.Equal(w.skipped, w.scanner.skipped) {
+	names, processes := w.scanner.scanNames(), w.scanner.scanProcesses()
+	if names || processes || !maps.Equal(w.skipped, w.scanner.skipped) || !slices.Equal(w.strays, w.scanner.strayNames()) {
 		w.dirty = true
 	}
 	// Names of containers are asked for again after delivery, which is due even if nothing is new.
