@@ -52,6 +52,7 @@ type Loader struct {
 	closed       bool
 	attachTCX    func(link.TCXOptions) (io.Closer, error)
 	setting      string // path of rcuExpedited
+	cannotHurry  bool   // which was said
 	own          *owner // see Loader.owner
 
 	read    atomic.Uint64 // records taken from the ring

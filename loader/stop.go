@@ -56,14 +56,17 @@ func (l *Loader) detachAll() error {
 	})
 }
 
-// hurryIf calls f while the kernel hurries, if it is to. That it does not is no reason not to call f.
+// hurryIf calls f while the kernel hurries, if it is to. That it does not is no reason not to call f, and said once.
 func (l *Loader) hurryIf(is bool, f func() error) error {
 	if !is {
 		return f()
 	}
 	restore, err := l.hurry()
 	if err != nil {
-		l.log.Warn("attaching and detaching take 10 ms for each point, as the kernel cannot be told to hurry", "err", err)
+		if !l.cannotHurry {
+			l.log.Warn("attaching and detaching take 10 ms for each point, as the kernel cannot be told to hurry", "err", err)
+		}
+		l.cannotHurry = true
 		return f()
 	}
 	defer func() {

@@ -3,6 +3,7 @@ package loader
 import (
 	"fmt"
 	"io"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -97,4 +98,23 @@ func TestPacer(t *testing.T) {
 	if took := time.Since(start); took < 3*freedEvery {
 		t.Errorf("%d programs were freed in %s, want no more than %d in %s", 3*freedAtOnce+1, took, freedAtOnce, freedEvery)
 	}
+}
+
+// TestCannotHurry: where the setting cannot be written all works without, and that is said once, not for each interface.
+func TestCannotHurry(t *testing.T) {
+	t.Parallel()
+	a := nettest.New(t, "a")
+	var log lines
+	l := attached(t, Options{FastAttach: true, Log: log.logger()}, a)
+	l.setting = filepath.Join(t.TempDir(), "none", "setting")
+	called := 0
+	for range 3 {
+		if err := l.hurryIf(true, func() error { called++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if called != 3 {
+		t.Errorf("called %d times, want 3", called)
+	}
+	log.want(t, "the kernel cannot be told to hurry")
 }

@@ -51,8 +51,8 @@ func (l *Loader) addNamespace(netns Netns) *namespace {
 }
 
 // Attach lists the interfaces of all namespaces and attaches to those that are selected. It returns an error only when
-// nothing can work: the kernel lacks TCX, a namespace of Options.Netns cannot be entered, a container is not there. When it
-// returns, the points are live, unless ctx is done: then it stops early.
+// nothing can work: the kernel has none of the hooks, a namespace of Options.Netns cannot be entered, a container is not
+// there. When it returns, the points are live, unless ctx is done: then it stops early.
 func (l *Loader) Attach(ctx context.Context) error {
 	return l.hurryIf(l.opts.FastAttach, func() error {
 		for _, ns := range l.namespaces {
