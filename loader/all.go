@@ -260,7 +260,8 @@ func (l *Loader) depart(name string) {
 	}
 }
 
-// forgetDeparted drops what was counted under names that nobody has any more. The caller holds l.mu.
+// forgetDeparted drops what was counted under names that nobody has any more, and by the host's ends of their veths. The caller
+// holds l.mu.
 func (l *Loader) forgetDeparted() {
 	for name, at := range l.departed {
 		if time.Since(at) < keepFor {
@@ -270,7 +271,21 @@ func (l *Loader) forgetDeparted() {
 		if slices.ContainsFunc(l.namespaces, func(ns *namespace) bool { return ns.Name == name }) {
 			continue
 		}
-		maps.DeleteFunc(l.totals, func(labels pointLabels, _ bpf.PointCounters) bool { return labels.netns == name })
+		maps.DeleteFunc(l.totals, func(labels pointLabels, _ bpf.PointCounters) bool {
+			return labels.netns == name || strings.HasPrefix(labels.iface, peerPrefix(name)) && !l.isLabel(labels)
+		})
 		maps.DeleteFunc(l.errors, func(e AttachError, _ uint64) bool { return e.Netns == name })
 	}
+}
+
+// isLabel reports whether an interface is counted under these labels. The caller holds l.mu.
+func (l *Loader) isLabel(labels pointLabels) bool {
+	for _, ns := range l.namespaces {
+		for _, i := range ns.links {
+			if ns.Name == labels.netns && i.label == labels.iface {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -134,7 +134,9 @@ func (l *Loader) label(ns *namespace, i *iface) string {
 	return KindVeth
 }
 
-func peerLabel(ns *namespace, i *iface) string { return "veth→" + ns.Name + "/" + i.name }
+func peerLabel(ns *namespace, i *iface) string { return peerPrefix(ns.Name) + i.name }
+
+func peerPrefix(netns string) string { return "veth→" + netns + "/" }
 
 // setLabel changes the label under which the points of an interface are counted from now on. What they counted before
 // stays where it was, as counters only grow. The caller holds l.mu.
