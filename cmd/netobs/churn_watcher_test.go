@@ -75,10 +75,7 @@ func startWatcherIn(t *testing.T, prefix string, prepare func() error) *watcher 
 	w := &watcher{t: t, ready: make(map[string]bool), objects: make(map[string]bool)}
 	w.session = &session{tb: t}
 	args := []string{"attach", "--all", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "info"}
-	for i := range prefix {
-		args = append(args, "--exclude-netns", prefix[:i]+"[^"+prefix[i:i+1]+"]*", "--exclude-netns", prefix[:i])
-	}
-	w.cmd = exec.Command("/proc/self/exe", args...)
+	w.cmd = exec.Command("/proc/self/exe", append(args, excludeAllBut(prefix)...)...)
 	w.cmd.Env = append(os.Environ(), asNetobs+"=1")
 	w.cmd.Stdout, w.cmd.Stderr = &w.stdout, w
 	started := make(chan error)
@@ -103,6 +100,14 @@ func startWatcherIn(t *testing.T, prefix string, prepare func() error) *watcher 
 		return nil
 	})
 	return w
+}
+
+// excludeAllBut are the flags with which only namespaces whose names begin with prefix, of letters and digits, are watched.
+func excludeAllBut(prefix string) (args []string) {
+	for i := range prefix {
+		args = append(args, "--exclude-netns", prefix[:i]+"[^"+prefix[i:i+1]+"]*", "--exclude-netns", prefix[:i])
+	}
+	return args
 }
 
 var watchingLine = regexp.MustCompile(`msg=watching netns=(\S+) interface=(\S+)`)

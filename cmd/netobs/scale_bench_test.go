@@ -49,10 +49,11 @@ func BenchmarkScale(b *testing.B) {
 			b.Fatalf("%s: %q is not between 1 and %d", namespacesEnv, v, bpf.MaxPoints/pointsEach)
 		}
 	}
-	host := nettest.New(b, "host")
+	prefix := fmt.Sprintf("scale%dx", os.Getpid())
+	host := nettest.New(b, prefix+"host")
 	args := []string{"attach", "--listen", "", "--output", "none", "--netns", host.Name}
 	for i := range n {
-		ns := nettest.New(b, "ns")
+		ns := nettest.New(b, prefix)
 		nettest.Veth(ns, "eth0", host, fmt.Sprint("veth", i))
 		ns.Up("lo")
 		args = append(args, "--netns", ns.Name)
@@ -68,6 +69,9 @@ func BenchmarkScale(b *testing.B) {
 	for _, s := range all {
 		s.measure(b, append(args, s.args...))
 	}
+	dynamic := &scaled{name: "tcx, --all"}
+	dynamic.measure(b, append([]string{"attach", "--all", "--listen", "", "--output", "none"}, excludeAllBut(prefix)...))
+	all = append(all, dynamic)
 	b.StopTimer()
 	var table bytes.Buffer
 	fmt.Fprintf(&table, "%d namespaces, %d points; loading all programs takes %.2f s\n", n, points, load.Seconds())

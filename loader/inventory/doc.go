@@ -17,7 +17,10 @@
 // name, is found by looking at all processes every 5 s, or every second where there is no connector, which takes the
 // initial pid namespace and CAP_NET_ADMIN.
 //
-// # COSTS
+// # What it costs
+//
+// Looking at all processes takes 8 µs for each: 0.16 % of a CPU with 1 000 of them every 5 s, 0.8 % every second (693 processes in
+// 5.7 ms, BenchmarkScan). A program starts as fast with a listener to the connector as without (0.8 ms, BenchmarkExec).
 //
 // # What it is called
 //
