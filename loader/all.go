@@ -217,6 +217,13 @@ func (l *Loader) noteStrays(paths []string) {
 			"not see it, or it links to a process that has ended; if nobody needs it, remove it", "netns", name, "path",
 			printable(path))
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, path := range l.strays {
+		if !slices.Contains(paths, path) {
+			l.depart(printable(filepath.Base(path)))
+		}
+	}
 	l.strays = paths
 }
 
@@ -250,7 +257,7 @@ func (l *Loader) rename(ns *namespace, to Netns) {
 	l.changes.Add(1)
 }
 
-// keepFor is how long what a namespace counted is told after its end: for some scrapes.
+// keepFor is the default of Options.Keep: for some scrapes.
 const keepFor = 5 * time.Minute
 
 // depart notes that a name may not be in use any more. The caller holds l.mu.
@@ -260,11 +267,11 @@ func (l *Loader) depart(name string) {
 	}
 }
 
-// forgetDeparted drops what was counted under names that nobody has any more, and by the host's ends of their veths. The caller
-// holds l.mu.
+// forgetDeparted drops what was counted under names that nobody has any more, and by the host's ends of their veths, and notes
+// them for Reader.Forgotten. The caller holds l.mu.
 func (l *Loader) forgetDeparted() {
 	for name, at := range l.departed {
-		if time.Since(at) < keepFor {
+		if time.Since(at) < cmp.Or(l.opts.Keep, keepFor) {
 			continue
 		}
 		delete(l.departed, name)
@@ -275,6 +282,7 @@ func (l *Loader) forgetDeparted() {
 			return labels.netns == name || strings.HasPrefix(labels.iface, peerPrefix(name)) && !l.isLabel(labels)
 		})
 		maps.DeleteFunc(l.errors, func(e AttachError, _ uint64) bool { return e.Netns == name })
+		l.forgotten = append(l.forgotten, name)
 	}
 }
 

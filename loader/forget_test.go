@@ -50,6 +50,9 @@ func TestForgetsDeparted(t *testing.T) {
 			if len(l.totals) != len(tc.want)+len(others) {
 				t.Errorf("%v are left, want %v and %v", slices.Collect(maps.Keys(l.totals)), tc.want, others)
 			}
+			if gone := !slices.Contains(tc.want, inside); gone != slices.Contains(l.forgotten, "pod") {
+				t.Errorf("the names that are forgotten are %q, those of pod: %v", l.forgotten, gone)
+			}
 			if inside := slices.Contains(tc.want, inside); (len(l.errors) > 0) != inside {
 				t.Errorf("attach errors of a namespace: %v, want any %v", l.errors, inside)
 			}

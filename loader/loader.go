@@ -28,6 +28,8 @@ type Options struct {
 	Hooks []string
 	// Let the kernel hurry while points are attached. It interrupts every CPU, some times for each point. Optional.
 	FastAttach bool
+	// How long what a namespace of Dynamic counted is told after its end. Optional: 0 means 5 min.
+	Keep time.Duration
 	// BPF programs and maps. Optional.
 	BPF bpf.Options
 	// Receives one line for each change of state. Optional: without, nothing is logged.
@@ -61,6 +63,7 @@ type Loader struct {
 	mu         sync.Mutex
 	namespaces []*namespace             // the host's last; replaced, not changed
 	departed   map[string]time.Time     // names of namespaces that ended
+	forgotten  []string                 // those that nothing is told of any more, until the reader takes them
 	points     map[uint32]*decode.Point // by id; a point that is gone stays until its last records were read
 	carriers   map[uint32]bool          // ids of points at a carrier
 	retired    settling                 // ids of points that are gone

@@ -230,6 +230,17 @@ func (r *Reader) Gone() []uint32 {
 	return r.l.gone.take()
 }
 
+// Forgotten returns the names of namespaces that ended Options.Keep ago and that no other one has, once: what was counted under
+// them is to be forgotten.
+func (r *Reader) Forgotten() []string {
+	r.l.mu.Lock()
+	defer r.l.mu.Unlock()
+	r.l.forgetDeparted()
+	names := r.l.forgotten
+	r.l.forgotten = nil
+	return names
+}
+
 // Flush makes Next return what is in the ring, and then ErrFlushed. Detach first.
 func (r *Reader) Flush() error {
 	r.flushed.Store(true)

@@ -38,7 +38,8 @@
 // Two sums hold, and are what to look at when in doubt about netobs itself. With traffic at rest,
 // control_segments_seen_total = the sum of control_segments_total over disposition, and disposition="reported" summed
 // over all points = records_read_total. In each namespace, handshakes_total{outcome="completed"} +
-// connections_unseen_total = teardowns_total + connections{state=~"established|half_closed"}.
+// connections_unseen_total = teardowns_total + connections{state=~"established|half_closed"}. The former holds until a
+// namespace is forgotten: 5 min after it ended, if no other one has its name, its series go.
 //
 // # When a series appears
 //

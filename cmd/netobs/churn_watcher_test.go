@@ -102,10 +102,17 @@ func startWatcherIn(t *testing.T, prefix string, prepare func() error) *watcher 
 	return w
 }
 
-// excludeAllBut are the flags with which only namespaces whose names begin with prefix, of letters and digits, are watched.
-func excludeAllBut(prefix string) (args []string) {
+// allBut are globs of all names that do not begin with prefix, which is of letters and digits.
+func allBut(prefix string) (globs []string) {
 	for i := range prefix {
-		args = append(args, "--exclude-netns", prefix[:i]+"[^"+prefix[i:i+1]+"]*", "--exclude-netns", prefix[:i])
+		globs = append(globs, prefix[:i]+"[^"+prefix[i:i+1]+"]*", prefix[:i])
+	}
+	return globs
+}
+
+func excludeAllBut(prefix string) (args []string) {
+	for _, glob := range allBut(prefix) {
+		args = append(args, "--exclude-netns", glob)
 	}
 	return args
 }

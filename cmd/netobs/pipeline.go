@@ -97,6 +97,9 @@ func (p *pipeline) run() error {
 			for _, netns := range p.reader.Gone() {
 				p.tracker.Detach(netns)
 			}
+			for _, name := range p.reader.Forgotten() {
+				p.metrics.Forget(name)
+			}
 			handedOn = p.reader.Now()
 		default:
 			return err
