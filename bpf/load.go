@@ -85,7 +85,10 @@ type hook struct {
 // against RLIMIT_MEMLOCK.
 func Load(opts Options) (_ *Programs, err error) {
 	if err := rlimit.RemoveMemlock(); err != nil { // does nothing where the limit does not count
-		return nil, fmt.Errorf("raise the limit of locked memory, which BPF memory counts against here: %w", err)
+		if errors.Is(err, unix.EPERM) {
+			err = unix.EPERM // of the map that was made to find out, or of raising the limit: nobody can tell
+		}
+		return nil, fmt.Errorf("load BPF programs, which before Linux 5.11 takes CAP_SYS_RESOURCE, too: %w", err)
 	}
 	spec, err := loadNetobs()
 	if err != nil {

@@ -50,7 +50,10 @@ func showCheck(stdout io.Writer, r *preflight.Report, form string) error {
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, f := range r.Findings {
-		line := fmt.Sprintf("%s\t%s\t%s\t%s", f.State, f.About, f.Name, f.Detail)
+		line := fmt.Sprintf("%s\t%s\t%s", f.State, f.About, f.Name)
+		if f.Detail != "" {
+			line += "\t" + f.Detail // else the name would be padded
+		}
 		if f.Remedy != "" && f.State != preflight.OK {
 			line += "; " + f.Remedy
 		}

@@ -136,6 +136,15 @@ func TestCapabilityMissing(t *testing.T) {
 			if f := finding(r, "capability", name); r.CanAttach || f.State != preflight.Missing || f.Remedy == "" {
 				t.Errorf("netobs check without %s: can attach %v, %+v", name, r.CanAttach, f)
 			}
+			if name != "CAP_SYS_ADMIN" {
+				return
+			}
+			// What could not be looked at is not said to be clean.
+			for about, what := range map[string]string{"leftover": "filters", "program": "interfaces"} {
+				if f := finding(r, about, what); f.State != preflight.Note || !strings.Contains(f.Detail, "operation not permitted") {
+					t.Errorf("netobs check without %s: %+v", name, f)
+				}
+			}
 		})
 	}
 }
@@ -175,6 +184,11 @@ func TestCheck(t *testing.T) {
 	kill(t, ns)
 	if code, stdout, _ = runHere(t, "check"); code != 0 || !strings.HasSuffix(stdout, "\nnetobs attach works here\n") {
 		t.Errorf("code %d, %s", code, stdout)
+	}
+	for line := range strings.Lines(stdout) {
+		if strings.HasSuffix(line, " \n") {
+			t.Errorf("line %q ends with a space", line)
+		}
 	}
 	want := "lo in " + ns.Name
 	if !strings.Contains(stdout, want) || !strings.Contains(stdout, "1 filter of a netobs that was killed; netobs detach") {

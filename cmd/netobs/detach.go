@@ -18,8 +18,9 @@ func newDetach(stdout io.Writer) *cobra.Command {
 		Use:   "detach",
 		Short: "Remove what a netobs that was killed left behind",
 		Long: `Remove what a netobs that was killed (kill -9) left behind: with --hook tc its filters, and the clsact qdiscs that it
-made if nobody else uses them; with --fast-attach, the setting /sys/kernel/rcu_expedited. With the other hooks the kernel
-removes everything by itself. What belongs to a netobs that is running, or to others, is left alone.
+made if nobody else uses them; and the setting /sys/kernel/rcu_expedited, if it had raised that (--fast-attach, or while
+it stopped). With the other hooks the kernel removes everything by itself. What belongs to a netobs that is running, or
+to others, is left alone.
 
 netobs attach does the same when it starts, in the namespaces that it watches.`,
 		Args: noArgs,

@@ -126,11 +126,12 @@ func checkNamespaces(ctx context.Context) []Finding {
 	if err != nil {
 		findings = append(findings, Finding{About: "leftover", Name: "filters", State: Note, Detail: oneLine(err)})
 	}
+	var failed []string
 	for i := range namespaces {
 		ns := &namespaces[i]
 		left, err := loader.FindLeftovers(ns)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			findings = append(findings, Finding{About: "leftover", Name: ns.Name, State: Note, Detail: oneLine(err)})
+			failed = append(failed, oneLine(err))
 		}
 		for _, l := range left {
 			if l.Removed > 0 {
@@ -139,10 +140,20 @@ func checkNamespaces(ctx context.Context) []Finding {
 			}
 		}
 	}
+	if len(failed) > 0 {
+		findings = append(findings, notKnown("leftover", "filters", failed, len(namespaces)))
+	}
 	if len(findings) == 0 {
 		findings = append(findings, Finding{About: "leftover", Name: "filters", State: OK, Detail: "none of a netobs that was killed"})
 	}
 	return append(findings, others(ctx)...)
+}
+
+// notKnown is the one finding about all namespaces that could not be looked at.
+func notKnown(about, name string, failed []string, of int) Finding {
+	return Finding{About: about, Name: name, State: Note,
+		Detail: fmt.Sprintf("not known in %d of %d network namespaces: %s", len(failed), of, failed[0]),
+		Remedy: "run netobs check as root"}
 }
 
 func filters(n int) string {
@@ -159,7 +170,11 @@ func others(ctx context.Context) []Finding {
 		return []Finding{{About: "program", Name: "all", State: Note, Detail: oneLine(err)}}
 	}
 	var findings []Finding
+	var failed []string
 	for _, ns := range host.Namespaces {
+		if ns.Error != "" {
+			failed = append(failed, ns.Error)
+		}
 		for _, i := range ns.Interfaces {
 			for _, p := range i.Programs {
 				f := Finding{About: "program", Name: i.Name + " in " + ns.Name, State: OK,
@@ -174,7 +189,10 @@ func others(ctx context.Context) []Finding {
 			}
 		}
 	}
-	if findings == nil {
+	if len(failed) > 0 {
+		findings = append(findings, notKnown("program", "interfaces", failed, len(host.Namespaces)))
+	}
+	if len(findings) == 0 {
 		findings = append(findings, Finding{About: "program", Name: "interfaces", State: OK, Detail: "nobody else is attached"})
 	}
 	return findings
