@@ -94,9 +94,14 @@ func (l *Loader) fold(p *point) error {
 // retire keeps what a closed point has counted and frees its slot. The caller holds l.mu.
 func (l *Loader) retire(p *point) error {
 	err := l.fold(p)
+	l.drop(p)
+	return err
+}
+
+// drop frees the slot of a point that never was, or is no more. The caller holds l.mu.
+func (l *Loader) drop(p *point) {
 	l.slots.give(p.slot)
 	l.retired.add(p.id)
-	return err
 }
 
 // relabel gives an interface its metric label, and its veth peers in the host's namespace theirs: those are named by their

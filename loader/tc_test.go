@@ -269,6 +269,9 @@ func TestIngressQdiscInTheWay(t *testing.T) {
 		t.Errorf("attach errors %v, points %v, want one error and no points", stats.AttachErrors, stats.Attached)
 	}
 	log.want(t, "attach tc ingress to br0 in "+a.Name, "replace it by clsact")
+	if len(stats.Points) != 0 {
+		t.Errorf("counters of an interface that is not watched: %+v", stats.Points)
+	}
 	checkFilters(t, a, "br0", false)
 }
 

@@ -472,7 +472,8 @@ func (l *Loader) attachPoint(ns *namespace, i *iface, pl place) (*point, string,
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
-		return nil, "", errors.Join(err, l.retire(p))
+		l.drop(p)
+		return nil, "", err
 	}
 	i.points = append(i.points, p)
 	return p, mode, nil
