@@ -35,8 +35,8 @@ var ErrFlushed = errors.New("ring is read to its end")
 // A Reader takes the records of the fronts from the ring buffer. It belongs to one goroutine; only Flush and Close may be
 // called by others.
 //
-// It sleeps only when the ring is empty: until the fill crosses bpf.Options.WakeupBytes, at most for the latency. So a busy
-// host costs few wake-ups, each for many records, and an idle one twelve a second.
+// It sleeps only when the ring is empty: until the fill crosses bpf.Options.WakeupBytes, at most for the latency, after a long
+// silence for longer. So a busy host costs few wake-ups, each for many records, a quiet one twelve a second, an idle one one.
 type Reader struct {
 	l       *Loader
 	ring    *ring
