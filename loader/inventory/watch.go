@@ -116,8 +116,16 @@ func (w *Watcher) rouse() { unix.Write(w.wake, []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 // what happens meanwhile is put together into the next update. The first update comes with the names of containers; later
 // a new namespace is told at once, and the name when the runtime said it.
 func (w *Watcher) Run(ctx context.Context, updates chan<- Update) error {
-	stop := context.AfterFunc(ctx, w.rouse)
-	defer stop()
+	roused := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		w.rouse()
+		close(roused)
+	})
+	defer func() {
+		if !stop() {
+			<-roused // Close may follow, and the number of the eventfd be another file's
+		}
+	}()
 	w.scanner.scanNames()
 	w.scan()
 	w.scanner.nameContainers(ctx)
