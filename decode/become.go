@@ -59,11 +59,16 @@ func (t *Tracker) see(c *conn, s Side, seg *Segment) {
 	if h := &c.half[s]; h.way == wayUnknown {
 		h.way = wayOf(seg)
 		c.bits |= loopbackBit(seg)
-		if r := c.judgeRole(); r != c.role && c.phase.opening() {
-			t.tally(c).Open[c.role][StateHandshake]--
-			t.tally(c).Open[r][StateHandshake]++
-			c.role = r
-		}
+		t.noteRole(c)
+	}
+}
+
+// noteRole gives c the role that its ways tell, as long as its handshake goes on.
+func (t *Tracker) noteRole(c *conn) {
+	if r := c.judgeRole(); r != c.role && c.phase.opening() {
+		t.tally(c).Open[c.role][StateHandshake]--
+		t.tally(c).Open[r][StateHandshake]++
+		c.role = r
 	}
 }
 

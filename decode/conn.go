@@ -59,6 +59,8 @@ const (
 	finSent
 	finAcked // the peer acknowledged the FIN
 	sized    // nxt was confirmed after the handshake, so it says how much was sent
+	finEarly // it sent a FIN before the connection was learned
+	early    // of the originator: the handshake may have gone on where nobody watched yet
 )
 
 func (h *half) has(b halfBits) bool { return h.bits&b == b }
@@ -99,7 +101,9 @@ const maxWindow = 1 << 30
 func (h *half) ahead(s Seq, room uint32) bool { return !h.has(numbered) || s.From(h.una) <= room }
 
 // behind reports whether s was used by the side before, and acknowledged.
-func (h *half) behind(s Seq) bool { return s != h.una && h.una.From(s) <= maxWindow }
+func (h *half) behind(s Seq) bool {
+	return h.has(numbered) && s != h.una && h.una.From(s) <= maxWindow
+}
 
 // sentTo notes that the side used all numbers before s, unless s is more than room ahead. Both s and nxt are measured
 // from una: where data is not seen, s may be more than 2 GiB further than nxt, and Less would call it old.
@@ -171,7 +175,7 @@ type conn struct {
 
 	seen     int64 // last segment that was accepted
 	deadline int64 // when silence ends the phase; 0 never
-	start    int64 // first segment
+	start    int64 // first segment; or Known.Start
 	history  history
 	alarm    alarm
 
@@ -198,6 +202,7 @@ const (
 	wentOn                            // the responder went on, so the completing ACK was lost to us, or is late
 	wideKey                           // the addresses are in table.wide
 	synLost                           // completed, but its SYN was lost to us
+	unplaced                          // learned, and no segment told where it passes
 )
 
 func (c *conn) has(b connBits) bool { return c.bits&b == b }

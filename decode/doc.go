@@ -41,6 +41,21 @@
 //
 // [Tracker.Connections] shows the connections that are not over.
 //
+// # What was there before
+//
+// Who begins to watch a namespace may ask its kernel for the connections that are open, and give the tracker a [Census], once, when
+// all observation points are live. Those that it does not know become unseen ones: open, without History, but with a role, and
+// originator and responder if somebody could tell; if one side sent a FIN, half-closed. They count in [NetnsTally].Unseen at once,
+// so that completed + unseen = ended + open holds. Their Point is the Census's until a segment of theirs is reported, their
+// Start the latest time at which they can have begun. Live they never expire while established. A SYN on the socket pair begins
+// another connection, as ever; a SYN-ACK may be a learned one's own, sent again.
+//
+// A connection that is known by its segments stays what it is, also if it is over and remembered. But points go live one after
+// another, so of what went on before the census half may be missing. A handshake under way of a connection that the census
+// has open is over, and the connection unseen; of another one that was silent since, silence proves nothing, and the verdict is
+// unknown. A connection that is open by its segments, silent since, and not by the census, is expired: how it ended was not
+// seen. Forwarded connections are left alone, as the kernel does not know them.
+//
 // # Handshakes
 //
 // The originator is who sent the first SYN. There is one [Handshake] for each attempt:

@@ -2,6 +2,9 @@ package decode
 
 // stepOpen takes a segment of an open connection.
 func (t *Tracker) stepOpen(c *conn, s Side, seg *Segment) Place {
+	if c.has(unplaced) {
+		t.place(c, seg.Point)
+	}
 	switch {
 	case seg.Has(RST):
 		return t.stepRST(c, s, seg)
@@ -103,11 +106,14 @@ func (t *Tracker) stepFIN(c *conn, s Side, seg *Segment) Place {
 		c.closer = s
 		c.bits |= closerSeen
 	}
-	if !peer.has(finSent) {
+	switch {
+	case h.has(finEarly):
+		return Place{Kind: PlaceFirstFIN, Again: true}
+	case !peer.has(finSent) && !peer.has(finEarly):
 		t.becomeHalfClosed(c)
 		return Place{Kind: PlaceFirstFIN}
 	}
-	c.set(finsCrossed, seg.Ack.Less(peer.fin.Add(1)))
+	c.set(finsCrossed, peer.has(finSent) && seg.Ack.Less(peer.fin.Add(1)))
 	t.becomeClosing(c)
 	return Place{Kind: PlaceSecondFIN}
 }

@@ -102,19 +102,19 @@ type Handshake struct {
 
 // A Connection is reported once, at its end, if its handshake completed or was unseen.
 type Connection struct {
-	Point *Point // where the connection was first reported
+	Point *Point // where the connection was first reported; Known.Point if none of its segments was
 
 	// Originator and Responder are the ends; if Unseen and no segment told who is who, Originator is the sender of the
 	// first segment seen and OriginatorKnown is false.
 	Originator, Responder netip.AddrPort
 	OriginatorKnown       bool
-	Unseen                bool // first seen without a SYN
+	Unseen                bool // first seen without a SYN, or learned
 
 	Role        Role
 	Teardown    Teardown
 	Closer      Side  // sender of the first FIN or RST reported
 	FINsCrossed bool  // the second FIN does not acknowledge the first
-	Start       int64 // time of the first segment, ns since the Unix epoch
+	Start       int64 // time of the first segment, or Known.Start; ns since the Unix epoch
 	End         int64 // time of the segment that ended it, or of the clock that did
 
 	// Bytes of payload by Side, modulo 2^32: position of the FIN, else the highest sequence number that the side used or
@@ -126,5 +126,5 @@ type Connection struct {
 	History      string       // zeek's letters, upper case for the originator
 }
 
-// Duration returns how long the connection lasted; 0 if time stepped back meanwhile.
+// Duration returns how long the connection lasted, or if it is Unseen, at least; 0 if time stepped back meanwhile.
 func (c *Connection) Duration() time.Duration { return max(0, time.Duration(c.End-c.Start)) }

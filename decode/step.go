@@ -102,6 +102,9 @@ func (c *conn) replacedBy(s Side, seg *Segment) bool {
 		// Two SYNs looked like a simultaneous open, but the first one's sender agrees with another ISN: it had given up.
 		return s == Originator && seg.Seq != h.iss && !c.has(answered) && peer.acksSYN(seg)
 	}
+	if !h.has(numbered) && !peer.has(numbered) { // learned: it may well be its own, again
+		return false
+	}
 	return !(h.has(issKnown) && seg.Seq == h.iss) && !(peer.has(issKnown) && seg.Ack.From(peer.iss.Add(1)) <= peer.nxt.From(peer.iss.Add(1)))
 }
 

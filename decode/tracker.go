@@ -157,7 +157,7 @@ func (t *Tracker) expire(c *conn) {
 // silence returns the outcome of a handshake in which nothing happens any more.
 func (t *Tracker) silence(c *conn) Outcome {
 	switch {
-	case c.start <= t.lost:
+	case c.start <= t.lost, c.half[Originator].has(early):
 		return OutcomeUnknown
 	case c.phase == phaseSynReceived:
 		return OutcomeHalfOpen

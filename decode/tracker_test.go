@@ -62,6 +62,23 @@ func (s *stream) segment() *Segment {
 	return &s.seg
 }
 
+// census returns, now and then, that a connection of the stream is open and others are not.
+func (s *stream) census() *Census {
+	r := s.r
+	if r.IntN(20) > 0 {
+		return nil
+	}
+	c := &Census{Time: s.time - r.Int64N(4e9), Point: &Point{NetnsID: s.seg.Point.NetnsID, Netns: s.seg.Point.Netns}}
+	k := Known{Originator: s.seg.Src, Responder: s.seg.Dst, OriginatorKnown: r.IntN(4) > 0,
+		Local: [2]bool{r.IntN(2) == 0, r.IntN(2) == 0}, Closer: Side(r.IntN(3))}
+	k.Start = c.Time - r.Int64N(1e12)
+	c.Open = append(c.Open, k)
+	if over := uint16(r.IntN(len(s.next))); r.IntN(2) == 0 {
+		c.Over = func(a, b netip.AddrPort) bool { return a.Port() == over || b.Port() == over }
+	}
+	return c
+}
+
 // run steps a tracker through n segments of a stream and returns what it reported.
 func run(t *testing.T, seed uint64, n, capacity int, back bool, tick int) []string {
 	laws := newLaws(t)
@@ -72,6 +89,10 @@ func run(t *testing.T, seed uint64, n, capacity int, back bool, tick int) []stri
 		seg := s.segment()
 		tr.Step(seg)
 		laws.check(tr)
+		if c := s.census(); c != nil {
+			got = append(got, fmt.Sprint("learned ", tr.Learn(c)))
+			laws.check(tr)
+		}
 		if i%tick == tick-1 {
 			tr.Advance(seg.Time)
 			laws.check(tr)
@@ -277,6 +298,11 @@ func fuzzRun(t *testing.T, b []byte) string {
 			tr.Advance(now)
 		case 2:
 			tr.Loss(now)
+		case 4:
+			k := Known{Originator: socks[src], Responder: socks[dst], OriginatorKnown: b[2]&1 != 0, Local: [2]bool{true, b[2]&2 != 0},
+				Closer: Side(b[2] >> 5 % 3), Start: now}
+			fmt.Fprintln(&out, tr.Learn(&Census{Time: now, Point: nowhere, Open: []Known{k},
+				Over: func(a, b netip.AddrPort) bool { return a == socks[1] || b == socks[1] }}))
 		case 3:
 			tr.Detach(1)
 			out.WriteString(formatTallies(tr.Tallies()))

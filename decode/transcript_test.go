@@ -21,7 +21,13 @@ var update = flag.Bool("update", false, "rewrite the expected output in testdata
 //
 //	10ms A>B S. seq 300 ack 101 len 0 via in
 //
-// with tcpdump's flag letters, and "awaited syn-ack" or "awaited fin" for what its acknowledgment completes; or one of "advance", "loss", "detach", "connections". "via" says how the observation point saw it: lo (until
+// with tcpdump's flag letters, and "awaited syn-ack" or "awaited fin" for what its acknowledgment completes; or one of "advance", "loss", "detach", "connections", or what is
+// learned:
+//
+//	10ms learn A>B originator
+//
+// with the ends that are local, or both, "unsure" if it may be the other way round, and "closed-originator" or
+// "closed-responder" if that one sent a FIN; or of "over" with the sockets whose connections are. "via" says how the observation point saw it: lo (until
 // another is given), in, out, through (out, but from another interface), local (in, for an address of the namespace). A
 // socket is a letter, A to F for IPv4 and X to Z for IPv6, and optionally a port, as in A:5. A line "options" sets options.
 // Output is a line for what each segment meant, with indented lines for what was reported, and the tallies.
@@ -88,6 +94,18 @@ func runTranscript(t *testing.T, input string) string {
 			tr.Loss(now)
 		case "detach":
 			tr.Detach(1)
+		case "learn":
+			k, err := parseKnown(now, f[2:])
+			fail(err)
+			if tr.Learn(&Census{Time: now, Point: nowhere, Open: []Known{k}}) != 1 {
+				fmt.Fprintf(&out, "%-8s not learned\n", at)
+			}
+		case "over":
+			gone := make(map[netip.AddrPort]bool)
+			for _, s := range f[2:] {
+				gone[socket(s)] = true
+			}
+			tr.Learn(&Census{Time: now, Point: nowhere, Over: func(a, b netip.AddrPort) bool { return gone[a] || gone[b] }})
 		case "connections":
 			for p := range tr.Connections() {
 				fmt.Fprintf(&out, "%-8s %s\n", at, formatPending(p))
@@ -180,6 +198,36 @@ func parseSegment(now int64, f []string, via string) (*Segment, string, error) {
 	}
 	seg.Forwarded, seg.ToLocal = via == "through", via == "local"
 	return seg, via, nil
+}
+
+var nowhere = &Point{NetnsID: 1, Netns: "test"}
+
+func parseKnown(now int64, f []string) (k Known, err error) {
+	src, dst, ok := strings.Cut(f[0], ">")
+	if !ok {
+		return k, errors.New("want SRC>DST")
+	}
+	k = Known{Start: now - int64(time.Minute), Originator: socket(src), Responder: socket(dst), OriginatorKnown: true,
+		Closer: SideUnknown}
+	for f = f[1:]; len(f) > 0; f = f[1:] {
+		switch f[0] {
+		case "originator":
+			k.Local[Originator] = true
+		case "responder":
+			k.Local[Responder] = true
+		case "both":
+			k.Local = [2]bool{true, true}
+		case "unsure":
+			k.OriginatorKnown = false
+		case "closed-originator":
+			k.Closer = Originator
+		case "closed-responder":
+			k.Closer = Responder
+		default:
+			return k, errors.New("no such word")
+		}
+	}
+	return k, nil
 }
 
 // socket returns the socket called s: A is 10.0.0.1:1000, B 10.0.0.2:1000, X 2001:db8::1, and so on.
