@@ -13,6 +13,8 @@
 // What an interface gets for others (PACKET_OTHERHOST) is no business of its namespace, unless that passes it on: at ports of
 // bridges, and under macvlan interfaces, whose connections are forwarded ones for it.
 //
+// When a namespace is ready, its kernel is asked for the connections that are older than netobs: see learn.go.
+//
 // A point is attached by a TCX or XDP link, which the kernel closes with the process, or by a filter on a clsact qdisc, which
 // it does not: see owner, tcFilter and RemoveLeftovers. What changes the kernel for a while, see hurry, is marked in the same
 // way. Nobody else's programs, filters, qdiscs and settings are touched.

@@ -57,6 +57,10 @@ type Loader struct {
 	cannotHurry  bool   // which was said
 	own          *owner // see Loader.owner
 
+	learners sync.WaitGroup
+	learning chan struct{} // full while one learns
+	polled   atomic.Bool   // there is something in censuses
+
 	read    atomic.Uint64 // records taken from the ring
 	changes atomic.Uint64 // of a name or address that the reader may remember; see known
 
@@ -68,6 +72,8 @@ type Loader struct {
 	carriers   map[uint32]bool          // ids of points at a carrier
 	retired    settling                 // ids of points that are gone
 	gone       settling                 // ids of namespaces that are gone
+	censuses   []census                 // what the reader did not take yet
+	wakeReader func()                   // nil without reader
 	slots      slots
 	totals     map[pointLabels]bpf.PointCounters // of points that are gone
 	errors     map[AttachError]uint64
@@ -93,6 +99,7 @@ func New(opts Options) (*Loader, error) {
 		errors:       make(map[AttachError]uint64),
 		companyEvery: companyEvery,
 		setting:      rcuExpedited,
+		learning:     make(chan struct{}, 1),
 		attachTCX:    func(opts link.TCXOptions) (io.Closer, error) { return link.AttachTCX(opts) },
 	}
 	if l.log == nil {
@@ -125,6 +132,7 @@ func (l *Loader) Close() error {
 		return nil
 	}
 	l.closed = true
+	l.learners.Wait()
 	var err error
 	if l.roster != nil {
 		err = l.roster.close() // before the monitor, which it wakes

@@ -75,6 +75,9 @@ func (l *Loader) NewReader(latency time.Duration) (*Reader, error) {
 	r.epoch = r.clock.epoch()
 	r.known.of(l)
 	r.now = r.epoch + r.clock.monotonic()
+	l.mu.Lock()
+	l.wakeReader = func() { bell.ring() } // at the latest it looks by itself
+	l.mu.Unlock()
 	return r, nil
 }
 

@@ -22,11 +22,12 @@ import (
 // namespace is a watched namespace and what is known of it.
 type namespace struct {
 	Netns
-	id    uint32         // counts up; in records and in decode.Point
-	nsid  int            // its number in netobs' own namespace, or ownNsid
-	fixed bool           // of Options.Netns
-	links map[int]*iface // by ifindex
-	local map[localAddr]bool
+	id      uint32         // counts up; in records and in decode.Point
+	nsid    int            // its number in netobs' own namespace, or ownNsid
+	fixed   bool           // of Options.Netns
+	learned bool           // its connections were asked for
+	links   map[int]*iface // by ifindex
+	local   map[localAddr]bool
 }
 
 // addNamespace makes a namespace known. The host's is the last: the ends inside the others go live first, so that a
@@ -246,17 +247,17 @@ func (l *Loader) attachNext() error {
 		if delete(indices, index); len(indices) == 0 {
 			delete(l.pending, ns)
 		}
-		i := ns.links[index]
-		if i == nil {
-			return nil
+		if i := ns.links[index]; i != nil {
+			err := l.attachWanted(ns, i)
+			if err != nil && (ns.fixed || errors.Is(err, ebpf.ErrNotSupported)) {
+				return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
+			}
+			if err != nil {
+				l.attachFailed(ns, i, err)
+			}
 		}
-		err := l.attachWanted(ns, i)
-		if err != nil && !ns.fixed && !errors.Is(err, ebpf.ErrNotSupported) {
-			l.attachFailed(ns, i, err)
-			return nil
-		}
-		if err != nil {
-			return fmt.Errorf("watch network namespace %s: %w", ns.Name, err)
+		if l.pending[ns] == nil {
+			l.learn(ns)
 		}
 		return nil
 	}
@@ -407,6 +408,7 @@ func (l *Loader) letGo(ns *namespace) {
 	l.mu.Lock()
 	l.namespaces = slices.DeleteFunc(slices.Clone(l.namespaces), func(o *namespace) bool { return o == ns })
 	l.gone.add(ns.id)
+	l.forgetCensus(ns)
 	l.depart(ns.Name)
 	l.mu.Unlock()
 	if ns.fixed {

@@ -86,6 +86,7 @@ func (p *pipeline) run() error {
 			if steps++; steps%advanceEvery != 0 {
 				continue
 			}
+			p.learn(seg.Time)
 			p.tracker.Advance(seg.Time)
 			if seg.Time-handedOn < int64(handOnEvery) {
 				continue
@@ -93,6 +94,7 @@ func (p *pipeline) run() error {
 			handedOn = seg.Time
 		case errors.Is(err, loader.ErrDrained) || errors.Is(err, loader.ErrFlushed):
 			p.noteLoss()
+			p.learn(p.reader.Now())
 			p.tracker.Advance(p.reader.Now())
 			for _, netns := range p.reader.Gone() {
 				p.tracker.Detach(netns)
@@ -118,6 +120,13 @@ func (p *pipeline) run() error {
 func (p *pipeline) noteLoss() {
 	if upTo, lost := p.reader.Lost(); lost {
 		p.tracker.Loss(upTo)
+	}
+}
+
+// learn tells the tracker of connections that are older than netobs. All records up to a time were read.
+func (p *pipeline) learn(upTo int64) {
+	for _, census := range p.reader.Learned(upTo) {
+		p.tracker.Learn(&census)
 	}
 }
 
