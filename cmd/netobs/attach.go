@@ -7,12 +7,15 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"netobs/loader"
 	"netobs/metrics"
@@ -159,6 +162,10 @@ metrics. Ctrl-C ends it, prints a summary and leaves nothing behind.`,
 // attach watches until ctx is done. Shutdown goes the way of the data: detach, flush the ring, drain it, stop serving,
 // close.
 func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err error) {
+	// Whoever reads the output may go, as head does: that is an error of a write then, not the end without detaching.
+	pipe := make(chan os.Signal, 1)
+	signal.Notify(pipe, unix.SIGPIPE)
+	defer signal.Stop(pipe)
 	namespaces, err := o.namespaces()
 	if err != nil {
 		return err

@@ -124,9 +124,18 @@ func TestNothingToWatchYet(t *testing.T) {
 // netobsProcess starts the test binary as netobs.
 func netobsProcess(t testing.TB, args ...string) (*exec.Cmd, *buffer) {
 	t.Helper()
+	return netobsProcessTo(t, nil, args...)
+}
+
+// netobsProcessTo is netobsProcess with a standard output.
+func netobsProcessTo(t testing.TB, stdout *os.File, args ...string) (*exec.Cmd, *buffer) {
+	t.Helper()
 	stderr := new(buffer)
 	cmd := exec.Command("/proc/self/exe", args...)
 	cmd.Env = append(os.Environ(), asNetobs+"=1")
+	if stdout != nil {
+		cmd.Stdout = stdout
+	}
 	cmd.Stderr = stderr
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

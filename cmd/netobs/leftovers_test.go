@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
@@ -96,6 +98,47 @@ func TestDetachEverywhere(t *testing.T) {
 	kill(t, ns)
 	if code, stdout, stderr := runHere(t, "detach"); code != 0 || !strings.Contains(stdout, "lo in "+ns.Name+": removed 1 filter\n") {
 		t.Errorf("code %d, stdout %q, stderr %q", code, stdout, stderr)
+	}
+	wantFilters(t, ns, "lo", false)
+}
+
+// TestDetachesWhenReaderGoes: when nobody reads the output any more, as after head, netobs takes its filters along.
+func TestDetachesWhenReaderGoes(t *testing.T) {
+	t.Parallel()
+	ns := nettest.New(t, "a")
+	ns.Up("lo")
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	defer w.Close()
+	cmd, stderr := netobsProcessTo(t, w, "attach", "--netns", ns.Name, "--listen", "", "--hook", "tc")
+	wantFilters(t, ns, "lo", true, "egress netobs+clsact 1")
+	w.Close()
+	r.Close()
+	ns.Dial("127.0.0.1:81") // refused: a line to print
+	cmd.Wait()
+	if code := cmd.ProcessState.ExitCode(); code != exitFailed || !strings.Contains(stderr.String(), "broken pipe") {
+		t.Errorf("ended with %v, stderr %q, want %d and the cause", cmd.ProcessState, stderr.String(), exitFailed)
+	}
+	wantFilters(t, ns, "lo", false)
+}
+
+// TestDetachesWhenTerminalGoes, of which SIGHUP tells.
+func TestDetachesWhenTerminalGoes(t *testing.T) {
+	t.Parallel()
+	hangUp := syscall.SIGHUP
+	if signal.Ignored(hangUp) {
+		hangUp = syscall.SIGTERM // these tests run under nohup, and so does what they start
+	}
+	ns := nettest.New(t, "a")
+	cmd, stderr := netobsProcess(t, "attach", "--netns", ns.Name, "--listen", "", "--hook", "tc")
+	if err := cmd.Process.Signal(hangUp); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("%v: %s", err, stderr.String())
 	}
 	wantFilters(t, ns, "lo", false)
 }
