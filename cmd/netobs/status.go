@@ -31,6 +31,7 @@ func printWatching(w io.Writer, namespaces []loader.Netns, interfaces []loader.I
 			n = len(interfaces)
 		}
 		printNetns(w, netns, interfaces[:n], o)
+		printLoDown(w, netns, namespaces, interfaces[:n])
 		interfaces = interfaces[n:]
 	}
 }
@@ -58,7 +59,6 @@ func printAll(w io.Writer, interfaces []loader.Interface, o attachOptions) {
 
 func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o attachOptions) {
 	var watched, idle, failed, all []string
-	loDown := false
 	for _, i := range interfaces {
 		state := "down"
 		if i.Up {
@@ -68,7 +68,6 @@ func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o atta
 		switch {
 		case i.Watched:
 			watched = append(watched, i.Name)
-			loDown = loDown || i.Kind == loader.KindLoopback && !i.Up
 		case i.Up && !i.Selected:
 			idle = append(idle, fmt.Sprintf("%s (%s)", i.Name, i.Kind))
 		case i.Selected:
@@ -87,12 +86,29 @@ func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o atta
 		return
 	}
 	fmt.Fprintf(w, "watching %s: %s\n", netns, strings.Join(watched, ", "))
-	if loDown {
-		fmt.Fprintf(w, "lo is down in %s; connections need: ip -n %s link set lo up\n", netns, netns)
-	}
 	if len(idle) > 0 && len(o.interfaces) == 0 {
 		fmt.Fprintf(w, "not watched in %s: %s; with --kind any they would be\n", netns, strings.Join(idle, ", "))
 	}
+}
+
+// printLoDown says how to make lo of a namespace work, if it is watched and does not. The way in of a container is not known.
+func printLoDown(w io.Writer, netns string, namespaces []loader.Netns, interfaces []loader.Interface) {
+	if !slices.ContainsFunc(interfaces, func(i loader.Interface) bool {
+		return i.Watched && i.Kind == loader.KindLoopback && !i.Up
+	}) {
+		return
+	}
+	how := "ip link set lo up, in that namespace"
+	for _, ns := range namespaces {
+		switch {
+		case ns.Name != netns:
+		case ns.Path == "/run/netns/"+netns:
+			how = fmt.Sprintf("ip -n %s link set lo up", netns)
+		default:
+			how = fmt.Sprintf("nsenter --net=%s ip link set lo up", ns.Path)
+		}
+	}
+	fmt.Fprintf(w, "lo is down in %s; connections need: %s\n", netns, how)
 }
 
 // printSummary tells what was seen, after the end.
