@@ -60,7 +60,8 @@ func pad(dst []byte, start, width int) []byte {
 	return dst
 }
 
-// appendShort appends a duration with three digits: 9.13µs, 1.25ms, 3.00s. Whole seconds are never rounded.
+// appendShort appends a duration with three digits: 9.13µs, 1.25ms, 3.00s. Whole seconds are never rounded, and from an hour
+// on are told in days, hours and minutes: 2h4m5s.
 func appendShort(dst []byte, d time.Duration) []byte {
 	if d < 0 {
 		dst = append(dst, '-')
@@ -71,6 +72,9 @@ func appendShort(dst []byte, d time.Duration) []byte {
 		step *= 10
 	}
 	v = (v + step/2) / step * step
+	if v >= uint64(time.Hour) {
+		return appendLong(dst, v/1e9)
+	}
 	unit, name := uint64(1), "ns"
 	switch {
 	case v >= 1e9:
@@ -90,6 +94,22 @@ func appendShort(dst []byte, d time.Duration) []byte {
 		dst = appendDigits(append(dst, '.'), uint32(v%unit/(unit/100)), 2)
 	}
 	return append(dst, name...)
+}
+
+// appendLong appends seconds as days, hours, minutes and seconds, from the first that there are.
+func appendLong(dst []byte, seconds uint64) []byte {
+	begun := false
+	for _, part := range [...]struct {
+		seconds uint64
+		name    byte
+	}{{86400, 'd'}, {3600, 'h'}, {60, 'm'}, {1, 's'}} {
+		n := seconds / part.seconds
+		seconds %= part.seconds
+		if begun = begun || n > 0; begun {
+			dst = append(strconv.AppendUint(dst, n, 10), part.name)
+		}
+	}
+	return dst
 }
 
 // short is appendShort's string.

@@ -78,9 +78,10 @@ func TestOutputForms(t *testing.T) {
 func TestShort(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0ns", 999: "999ns", 9130: "9.13µs", 14_100: "14.1µs", 148_000: "148µs", 1_250_000: "1.25ms", 3 * time.Second: "3.00s",
-		90 * time.Second: "90.0s", 2 * time.Hour: "7200s", 7234 * time.Second: "7234s", -1500: "-1.50µs", 1: "1ns",
+		90 * time.Second: "90.0s", 2 * time.Hour: "2h0m0s", 7234 * time.Second: "2h0m34s", -1500: "-1.50µs", 1: "1ns",
 		9_994: "9.99µs", 9_996: "10.0µs", 99_960: "100µs", 999_400: "999µs", 999_600: "1.00ms", 1_004_500_000: "1.00s",
-		999_999_999: "1.00s", 1_005_000_000: "1.01s", math.MaxInt64: "9223372037s", math.MinInt64: "-9223372037s",
+		999_999_999: "1.00s", 1_005_000_000: "1.01s", math.MaxInt64: "106751d23h47m17s", math.MinInt64: "-106751d23h47m17s",
+		3599 * time.Second: "3599s", 48 * time.Hour: "2d0h0m0s",
 	} {
 		if got := short(d); got != want {
 			t.Errorf("short(%d) = %q, want %q", d, got, want)
