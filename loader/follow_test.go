@@ -41,11 +41,11 @@ func start(t *testing.T, sel Selection, watched ...*nettest.NS) *Loader {
 	return l
 }
 
-func mustFind(t *testing.T, name string) Netns {
-	t.Helper()
+func mustFind(tb testing.TB, name string) Netns {
+	tb.Helper()
 	ns, err := FindNetns(name)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return ns
 }

@@ -61,6 +61,11 @@ func (l *Loader) learn(ns *namespace) {
 		}
 		found.ns = ns
 		l.tellCensus(found)
+		if l.opts.Listeners {
+			l.processes.mu.Lock()
+			defer l.processes.mu.Unlock()
+			l.processes.ask(ns.id)
+		}
 	})
 }
 

@@ -224,3 +224,29 @@ func TestConnectionsOf(t *testing.T) {
 		})
 	}
 }
+
+// BenchmarkCensus reports what it costs to ask for 4 000 connections on lo.
+func BenchmarkCensus(b *testing.B) {
+	ns := nettest.New(b, "census")
+	ns.Up("lo")
+	listener := ns.Listen("127.0.0.1:8080")
+	const n = 4_000
+	for range n {
+		client, err := ns.Dial("127.0.0.1:8080")
+		if err != nil {
+			b.Fatal(err)
+		}
+		server, err := listener.Accept()
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(func() { client.Close(); server.Close() })
+	}
+	at := mustFind(b, ns.Name)
+	for b.Loop() {
+		c, err := takeCensus(&at, paths{all: true}, nil)
+		if err != nil || len(c.open) != n {
+			b.Fatalf("%d connections, %v", len(c.open), err)
+		}
+	}
+}

@@ -30,6 +30,8 @@ type Options struct {
 	FastAttach bool
 	// How long what a namespace of Dynamic counted is told after its end. Optional: 0 means 5 min.
 	Keep time.Duration
+	// Find out who listens in a namespace when it is ready, and not only when Listener is asked. Optional.
+	Listeners bool
 	// BPF programs and maps. Optional.
 	BPF bpf.Options
 	// Receives one line for each change of state. Optional: without, nothing is logged.
@@ -60,6 +62,8 @@ type Loader struct {
 	learners sync.WaitGroup
 	learning chan struct{} // full while one learns
 	polled   atomic.Bool   // there is something in censuses
+
+	processes *processes
 
 	read    atomic.Uint64 // records taken from the ring
 	changes atomic.Uint64 // of a name or address that the reader may remember; see known
@@ -102,6 +106,7 @@ func New(opts Options) (*Loader, error) {
 		learning:     make(chan struct{}, 1),
 		attachTCX:    func(opts link.TCXOptions) (io.Closer, error) { return link.AttachTCX(opts) },
 	}
+	l.processes = newProcesses(l)
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
@@ -133,6 +138,7 @@ func (l *Loader) Close() error {
 	}
 	l.closed = true
 	l.learners.Wait()
+	l.processes.close()
 	var err error
 	if l.roster != nil {
 		err = l.roster.close() // before the monitor, which it wakes

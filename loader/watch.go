@@ -411,6 +411,7 @@ func (l *Loader) letGo(ns *namespace) {
 	l.forgetCensus(ns)
 	l.depart(ns.Name)
 	l.mu.Unlock()
+	l.processes.forget(ns.id)
 	if ns.fixed {
 		l.log.Warn("network namespace is gone; to watch a new one of that name, start netobs again", "netns", ns.Name)
 		return

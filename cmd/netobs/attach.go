@@ -187,6 +187,7 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 		Select:     loader.Selection{Kinds: o.kinds, Names: o.interfaces},
 		Hooks:      o.hooks,
 		FastAttach: o.fastAttach,
+		Listeners:  o.output != outputNone,
 		BPF:        o.limits.bpf,
 		Log:        slog.New(slog.NewTextHandler(stderr, &slog.HandlerOptions{Level: o.logLevel})),
 	})
@@ -194,6 +195,7 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) (err
 		return err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
+	attribute(out, l.Listener)
 	p, err := newPipeline(l, out, o.limits.latency)
 	if err != nil {
 		return err

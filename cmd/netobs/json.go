@@ -19,6 +19,8 @@ type jsonLines struct {
 	files bool          // points are in files, not in namespaces
 	clock clock
 	line  []byte
+
+	listener listenerOf
 }
 
 func newJSON(w io.Writer) *jsonLines {
@@ -39,6 +41,7 @@ func (j *jsonLines) handshake(h *decode.Handshake) {
 	j.leg("total", h.Total)
 	j.count("syn_retransmissions", uint64(h.SYNs))
 	j.count("syn_ack_retransmissions", uint64(h.SYNACKs))
+	j.process(h.Point, h.Role, h.Responder)
 	j.end()
 }
 
@@ -62,7 +65,18 @@ func (j *jsonLines) connection(c *decode.Connection) {
 		}
 	}
 	j.word("history", c.History)
+	j.process(c.Point, c.Role, c.Responder)
 	j.end()
+}
+
+// process prints the responder's, if it is known.
+func (j *jsonLines) process(at *decode.Point, role decode.Role, responder netip.AddrPort) {
+	if p, ok := j.listener.responder(at, role, responder); ok {
+		j.key("responder_process")
+		j.line = strconv.AppendInt(append(j.line, `{"pid":`...), int64(p.PID), 10)
+		j.text("name", p.Name)
+		j.line = append(j.line, '}')
+	}
 }
 
 // place says where p is.

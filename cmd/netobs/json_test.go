@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"netobs/decode"
+	"netobs/loader"
 )
 
 // What encoding/json would be given for the lines of --output json.
@@ -36,6 +37,12 @@ type jsonHandshake struct {
 	Total         *jsonLeg       `json:"total,omitempty"`
 	SYNs          uint16         `json:"syn_retransmissions"`
 	SYNACKs       uint16         `json:"syn_ack_retransmissions"`
+	Process       *jsonProcess   `json:"responder_process,omitempty"`
+}
+
+type jsonProcess struct {
+	PID  int    `json:"pid"`
+	Name string `json:"name"`
 }
 
 type jsonConnection struct {
@@ -57,6 +64,7 @@ type jsonConnection struct {
 	OriginatorBytes *uint32        `json:"originator_bytes,omitempty"`
 	ResponderBytes  *uint32        `json:"responder_bytes,omitempty"`
 	History         string         `json:"history"`
+	Process         *jsonProcess   `json:"responder_process,omitempty"`
 }
 
 func legOf(l decode.Leg) *jsonLeg {
@@ -115,6 +123,13 @@ func TestJSON(t *testing.T) {
 		var out bytes.Buffer
 		j := newJSON(&out)
 		j.files = yes()
+		var process *jsonProcess
+		if yes() {
+			process = &jsonProcess{int(r.Int32()), one("nginx", `"`)}
+			j.listener = func(uint32, netip.AddrPort) (loader.Process, bool) {
+				return loader.Process{PID: process.PID, Name: process.Name}, true
+			}
+		}
 		p := &decode.Point{Netns: one("", "test", `a"b\c`, "ä<b>&\u2028\x00", "\xff"), Interface: one("", "lo", "eth0\t")}
 		netns, file := strings.ToValidUTF8(p.Netns, "\ufffd"), ""
 		if j.files {
@@ -126,17 +141,17 @@ func TestJSON(t *testing.T) {
 		j.handshake(&h)
 		j.flush()
 		checkJSON(t, out.Bytes(), jsonHandshake{"handshake", utc(h.End), netns, file, p.Interface, h.Originator, h.Responder, "local",
-			h.Outcome.String(), utc(h.Start), legOf(h.ResponderLeg), legOf(h.OriginatorLeg), legOf(h.Total), h.SYNs, h.SYNACKs})
+			h.Outcome.String(), utc(h.Start), legOf(h.ResponderLeg), legOf(h.OriginatorLeg), legOf(h.Total), h.SYNs, h.SYNACKs, process})
 
 		out.Reset()
 		start := at() / 2
 		c := decode.Connection{Point: p, Originator: socket(), Responder: socket(), OriginatorKnown: yes(), Unseen: yes(),
-			Teardown: decode.Teardowns()[r.IntN(len(decode.Teardowns()))], Closer: decode.Sides()[r.IntN(len(decode.Sides()))],
+			Role: decode.RoleResponder, Teardown: decode.Teardowns()[r.IntN(len(decode.Teardowns()))], Closer: decode.Sides()[r.IntN(len(decode.Sides()))],
 			FINsCrossed: yes(), Start: start, End: start + int64(duration()), Bytes: [2]uint32{r.Uint32(), r.Uint32()},
 			BytesKnown: [2]bool{yes(), yes()}, History: one("", "ShADadFf")}
 		want := jsonConnection{"connection", utc(c.End), netns, file, p.Interface, c.Originator, c.Responder, c.OriginatorKnown,
-			"unknown", c.Unseen, c.Teardown.String(), c.Closer.String(), c.FINsCrossed, utc(c.Start), seconds(c.Duration()), nil, nil,
-			c.History}
+			"responder", c.Unseen, c.Teardown.String(), c.Closer.String(), c.FINsCrossed, utc(c.Start), seconds(c.Duration()), nil, nil,
+			c.History, process}
 		if c.BytesKnown[decode.Originator] {
 			want.OriginatorBytes = &c.Bytes[decode.Originator]
 		}

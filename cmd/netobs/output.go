@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 
 	"golang.org/x/sys/unix"
 
 	"netobs/decode"
+	"netobs/loader"
 )
 
 // Forms of output.
@@ -28,6 +30,27 @@ func newSink(form string, w io.Writer) (sink, error) {
 		return discard{}, nil
 	}
 	return nil, fmt.Errorf("--output is text, json or none, not %q", form)
+}
+
+// listenerOf tells which process listens on a socket in a namespace, if that is known. It is nil where nobody knows.
+type listenerOf func(netnsID uint32, at netip.AddrPort) (loader.Process, bool)
+
+// responder returns the process that a connection was opened to, if it is in the namespace.
+func (f listenerOf) responder(p *decode.Point, role decode.Role, at netip.AddrPort) (loader.Process, bool) {
+	if f == nil || role != decode.RoleLocal && role != decode.RoleResponder {
+		return loader.Process{}, false
+	}
+	return f(p.NetnsID, at)
+}
+
+// attribute has out say which processes listen.
+func attribute(out sink, to listenerOf) {
+	switch out := out.(type) {
+	case *text:
+		out.listener = to
+	case *jsonLines:
+		out.listener = to
+	}
 }
 
 // discard is the sink for --output none.

@@ -29,6 +29,8 @@ type text struct {
 	width  [4]int // netns, interface, ends, role
 	clock  clock
 	line   []byte
+
+	listener listenerOf
 }
 
 // Widths of columns with words.
@@ -50,6 +52,7 @@ func (t *text) handshake(h *decode.Handshake) {
 	t.leg("  total ", h.Total)
 	t.add("  retransmissions ")
 	t.line = strconv.AppendUint(t.line, uint64(h.SYNs)+uint64(h.SYNACKs), 10)
+	t.process(h.Point, h.Role, h.Responder)
 	t.end()
 }
 
@@ -71,7 +74,18 @@ func (t *text) connection(c *decode.Connection) {
 	if c.Unseen {
 		t.add("  handshake unseen")
 	}
+	t.process(c.Point, c.Role, c.Responder)
 	t.end()
+}
+
+// process says who the responder is, if that is known.
+func (t *text) process(at *decode.Point, role decode.Role, responder netip.AddrPort) {
+	if p, ok := t.listener.responder(at, role, responder); ok {
+		t.add("  to ")
+		t.add(p.Name)
+		t.add("[")
+		t.line = append(strconv.AppendInt(t.line, int64(p.PID), 10), ']')
+	}
 }
 
 // begin begins a line with what all lines begin with.
