@@ -94,7 +94,7 @@ func TestChurn(t *testing.T) {
 
 	c.live(calm) // what is made once is there now
 	c.n.wantPoints(3)
-	before := c.n.holdings()
+	before := c.n.atRest()
 	var wg sync.WaitGroup
 	for range alive {
 		wg.Go(func() {
@@ -141,6 +141,7 @@ func (c *churn) live(k kind) {
 	}
 	l.serve()
 	l.beWild()
+	defer func() { l.stopWild() }() // also if the test fails
 	l.waitReady()
 	end := time.Now().Add(c.span/2 + rand.N(c.span))
 	l.talk(time.Until(end) / 2)
@@ -234,10 +235,10 @@ func (l *life) beWild() {
 			}
 		})
 	})
-	l.stopWild = func() {
+	l.stopWild = sync.OnceFunc(func() {
 		close(stop)
 		wg.Wait()
-	}
+	})
 }
 
 // talk makes connections that are counted: inside, to the hub, and to another namespace.
@@ -250,9 +251,7 @@ func (l *life) talk(d time.Duration) {
 		l.exchange(hubIP, tally{l.ns.Name, "originator", "completed"}, tally{l.c.hub.Name, "responder", "completed"})
 		l.refused("127.0.0.1", tally{l.ns.Name, "local", "refused"})
 		if o := l.c.lease(l); o != nil {
-			l.exchange(o.ip, tally{l.ns.Name, "originator", "completed"}, tally{o.ns.Name, "responder", "completed"},
-				tally{l.c.hub.Name, "forwarded", "completed"})
-			o.leased.RUnlock()
+			l.visit(o)
 		}
 	}
 	l.leased.Lock() // until nobody connects to it any more
@@ -271,6 +270,13 @@ func (c *churn) lease(but *life) *life {
 		return nil
 	}
 	return o
+}
+
+// visit makes a connection to another namespace, and ends its lease.
+func (l *life) visit(o *life) {
+	defer o.leased.RUnlock() // also if the test fails: else others would wait for ever
+	l.exchange(o.ip, tally{l.ns.Name, "originator", "completed"}, tally{o.ns.Name, "responder", "completed"},
+		tally{l.c.hub.Name, "forwarded", "completed"})
 }
 
 // exchange makes a connection that its originator closes, and notes where it must have been counted.
