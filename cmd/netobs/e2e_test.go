@@ -135,6 +135,13 @@ func (l load) check(tb testing.TB, s *session, netns, role string) {
 			tb.Errorf("%s: %s%v = %v, want %d", netns, want.name, want.labels, got, want.n)
 		}
 	}
+	if tb.Failed() {
+		for series, value := range m {
+			if value != 0 && strings.Contains(series, "teardowns_total") {
+				tb.Logf("%s = %v", series, value)
+			}
+		}
+	}
 	checkIdentities(tb, m)
 }
 
