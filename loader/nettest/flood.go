@@ -86,8 +86,13 @@ func synFrame(src, dst net.HardwareAddr, to netip.AddrPort) []byte {
 	return append(frame, 0, 0, 0, 0, 0, 0, 0, 0, bytes/4<<4, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 1460>>8, 1460&0xff)
 }
 
-// setSource makes the frame that of the i-th of 2^32 sockets and sets its checksums.
+// setSource makes the frame that of the i-th of 2^32 sockets, which are in no order, as those of a flood are, and sets its
+// checksums.
 func setSource(frame []byte, i uint32) {
+	// The last step of MurmurHash3: no two numbers become the same.
+	i = (i ^ i>>16) * 0x85ebca6b
+	i = (i ^ i>>13) * 0xc2b2ae35
+	i ^= i >> 16
 	be := binary.BigEndian
 	ip, tcp := frame[floodIP:floodTCP], frame[floodTCP:]
 	be.PutUint32(ip[12:], 198<<24|18<<16|i&0x1ffff)
