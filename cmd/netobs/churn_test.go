@@ -68,10 +68,7 @@ const hubIP = "10.77.255.254"
 func TestChurn(t *testing.T) {
 	t.Parallel()
 	nettest.NeedPrivileges(t)
-	total, alive, span := 40, 16, 10*time.Second
-	if testing.Short() {
-		total, alive, span = 12, 6, 3*time.Second
-	}
+	total, alive, span := 12, 6, 3*time.Second
 	if v := os.Getenv(churnEnv); v != "" {
 		var err error
 		if span, err = time.ParseDuration(v); err != nil {
