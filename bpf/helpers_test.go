@@ -19,7 +19,7 @@ func TestHelpers(t *testing.T) {
 		t.Fatal(err)
 	}
 	front := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnTailCall}
-	slow := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnKtimeGetNs, asm.FnJiffies64, asm.FnRingbufReserve,
+	slow := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnKtimeGetNs, asm.FnRingbufReserve,
 		asm.FnRingbufSubmit, asm.FnRingbufQuery}
 	allowed := map[string][]asm.BuiltinFunc{
 		netobsProgNetobsFront:   front,

@@ -39,18 +39,18 @@ int netobs_xdp(struct xdp_md *xdp)
 static __always_inline void slow(void *ctx, const _Bool xdp)
 {
 	__u32 zero = 0, slot;
-	struct cpu *cpu = bpf_map_lookup_elem(&cpus, &zero);
+	struct identity *whose = bpf_map_lookup_elem(&handoff, &zero);
 	struct point_counters *c;
 	struct packet p;
 
-	if (!cpu)
+	if (!whose)
 		return; /* for the verifier */
-	slot = cpu->whose.slot;
+	slot = whose->slot;
 	c = bpf_map_lookup_elem(&counters, &slot);
 	if (!c)
 		return; /* for the verifier */
-	if (slow_count(ctx, xdp, &cpu->whose, c, &p))
-		report_segment(ctx, xdp, cpu, c, &p);
+	if (slow_count(ctx, xdp, whose, c, &p))
+		report_segment(ctx, xdp, whose, c, &p);
 }
 
 SEC("tc")

@@ -92,8 +92,7 @@ static __always_inline __u8 pending_epoch(__u64 now)
 
 static __always_inline _Bool pending_is_old(const struct pending_entry *e, __u64 now)
 {
-	/* An entry of the next two is young: the time of the CPU that armed it may be ahead of now. */
-	return (__u8)(pending_epoch(now) + 2 - e->epoch) >= PENDING_EPOCHS + 2;
+	return (__u8)(pending_epoch(now) - e->epoch) >= PENDING_EPOCHS;
 }
 
 /* Not atomic: two CPUs arming one entry at the same instant may lose one of them, and the tracker infers. */
