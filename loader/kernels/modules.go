@@ -16,6 +16,7 @@ import (
 var wanted = []string{
 	"veth", "bridge", "macvlan", "vxlan", "tun", "ifb", "dummy", "8021q", // devices
 	"sch_ingress", "cls_bpf", "act_bpf", "cls_matchall", "act_gact", "sch_netem", // traffic control
+	"tcp_diag", // connections that are there
 	"nf_tables", "nft_ct", "nft_chain_nat", "nft_nat", "nft_masq", "nft_reject_inet", "nft_counter", "nft_limit",
 }
 
