@@ -232,13 +232,13 @@ const unknownNetns = "unknown"
 
 // rename gives a namespace another name. What was counted before stays where it was, as counters only grow.
 func (l *Loader) rename(ns *namespace, to Netns) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	ns.Path = cmp.Or(to.Path, ns.Path)
 	if ns.Name == to.Name {
 		return
 	}
 	l.log.Info("network namespace renamed", "netns", to.Name, "was", ns.Name)
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.depart(ns.Name)
 	ns.Name = to.Name
 	for _, i := range ns.links {
