@@ -14,14 +14,14 @@ import (
 )
 
 // printWatching says what is watched, and what is not and could be.
-func printWatching(w io.Writer, namespaces []loader.Netns, interfaces []loader.Interface, o attachOptions) {
+func printWatching(w io.Writer, namespaces []loader.Netns, interfaces []loader.Interface, t *target) {
 	for i := range namespaces {
 		if namespaces[i].IsAssumedHost() {
 			fmt.Fprintln(w, "host is the namespace that netobs runs in: process 1 may not be looked at (CAP_SYS_PTRACE)")
 		}
 	}
-	if o.dynamic.All {
-		printAll(w, interfaces, o)
+	if t.dynamic.All {
+		printAll(w, interfaces, t)
 		return
 	}
 	for len(interfaces) > 0 {
@@ -30,14 +30,14 @@ func printWatching(w io.Writer, namespaces []loader.Netns, interfaces []loader.I
 		if n < 0 {
 			n = len(interfaces)
 		}
-		printNetns(w, netns, interfaces[:n], o)
+		printNetns(w, netns, interfaces[:n], t)
 		printLoDown(w, netns, namespaces, interfaces[:n])
 		interfaces = interfaces[n:]
 	}
 }
 
 // printAll says how many there are, which may be many, and of the host's own interfaces what is not watched.
-func printAll(w io.Writer, interfaces []loader.Interface, o attachOptions) {
+func printAll(w io.Writer, interfaces []loader.Interface, t *target) {
 	namespaces := make(map[string]bool)
 	watched := 0
 	var idle []string
@@ -52,12 +52,12 @@ func printAll(w io.Writer, interfaces []loader.Interface, o attachOptions) {
 	}
 	fmt.Fprintf(w, "watching %d interfaces in %d network namespaces, and those to come; \"netobs namespaces\" shows them\n", watched,
 		len(namespaces))
-	if len(idle) > 0 && len(o.interfaces) == 0 {
+	if len(idle) > 0 && len(t.interfaces) == 0 {
 		fmt.Fprintf(w, "not watched in host: %s; with --kind any they would be\n", strings.Join(idle, ", "))
 	}
 }
 
-func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o attachOptions) {
+func printNetns(w io.Writer, netns string, interfaces []loader.Interface, t *target) {
 	var watched, idle, failed, all []string
 	for _, i := range interfaces {
 		state := "down"
@@ -86,7 +86,7 @@ func printNetns(w io.Writer, netns string, interfaces []loader.Interface, o atta
 		return
 	}
 	fmt.Fprintf(w, "watching %s: %s\n", netns, strings.Join(watched, ", "))
-	if len(idle) > 0 && len(o.interfaces) == 0 {
+	if len(idle) > 0 && len(t.interfaces) == 0 {
 		fmt.Fprintf(w, "not watched in %s: %s; with --kind any they would be\n", netns, strings.Join(idle, ", "))
 	}
 }

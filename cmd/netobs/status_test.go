@@ -25,7 +25,7 @@ func TestLoDown(t *testing.T) {
 	} {
 		var b strings.Builder
 		lo := loader.Interface{Netns: tc.netns, Name: "lo", Kind: loader.KindLoopback, Up: tc.up, Selected: true, Watched: true}
-		printWatching(&b, namespaces, []loader.Interface{lo}, attachOptions{})
+		printWatching(&b, namespaces, []loader.Interface{lo}, &target{})
 		if want := "watching " + tc.netns + ": lo\n" + tc.want; b.String() != want {
 			t.Errorf("%s: %q, want %q", tc.netns, b.String(), want)
 		}
