@@ -6,14 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path"
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
-	"netobs/bpf"
 	"netobs/loader/inventory"
 )
 
@@ -255,45 +252,4 @@ func (l *Loader) rename(ns *namespace, to Netns) {
 		l.relabel(ns, i)
 	}
 	l.changes.Add(1)
-}
-
-// keepFor is the default of Options.Keep: for some scrapes.
-const keepFor = 5 * time.Minute
-
-// depart notes that a name may not be in use any more. The caller holds l.mu.
-func (l *Loader) depart(name string) {
-	if l.roster != nil {
-		l.departed[name] = time.Now()
-	}
-}
-
-// forgetDeparted drops what was counted under names that nobody has any more, and by the host's ends of their veths, and notes
-// them for Reader.Forgotten. The caller holds l.mu.
-func (l *Loader) forgetDeparted() {
-	for name, at := range l.departed {
-		if time.Since(at) < cmp.Or(l.opts.Keep, keepFor) {
-			continue
-		}
-		delete(l.departed, name)
-		if slices.ContainsFunc(l.namespaces, func(ns *namespace) bool { return ns.Name == name }) {
-			continue
-		}
-		maps.DeleteFunc(l.totals, func(labels pointLabels, _ bpf.PointCounters) bool {
-			return labels.netns == name || strings.HasPrefix(labels.iface, peerPrefix(name)) && !l.isLabel(labels)
-		})
-		maps.DeleteFunc(l.errors, func(e AttachError, _ uint64) bool { return e.Netns == name })
-		l.forgotten = append(l.forgotten, name)
-	}
-}
-
-// isLabel reports whether an interface is counted under these labels. The caller holds l.mu.
-func (l *Loader) isLabel(labels pointLabels) bool {
-	for _, ns := range l.namespaces {
-		for _, i := range ns.links {
-			if ns.Name == labels.netns && i.label == labels.iface {
-				return true
-			}
-		}
-	}
-	return false
 }

@@ -19,7 +19,13 @@ const companyEvery = time.Minute
 // chain, and then netobs does not see what passes. Who came is logged, once; netobs does not push ahead again, as that could
 // go on for ever. A point that somebody removed is attached again.
 func (l *Loader) checkCompany() {
+	l.mu.Lock()
+	l.forgetDeparted() // also if nobody asks for metrics
+	l.mu.Unlock()
 	for _, ns := range l.namespaces {
+		if l.letGoIfEnded(ns) { // which an event told when nobody could look
+			continue
+		}
 		l.findCarriers(ns)
 		var removed []*iface
 		err := ns.Do(func() (err error) {

@@ -78,6 +78,19 @@ type iface struct {
 	carries     bool   // packets of others: see carrier.go
 	label       string // in metrics
 	points      []*point
+	told        map[string]bool // what was logged about attempts to watch it, since one succeeded
+}
+
+// first reports whether what is to be said about an attempt to watch i was not said before: there is one with each event.
+func (i *iface) first(what string) bool {
+	if i.told[what] {
+		return false
+	}
+	if i.told == nil {
+		i.told = make(map[string]bool)
+	}
+	i.told[what] = true
+	return true
 }
 
 func newIface(l netlink.Link) *iface {

@@ -28,7 +28,7 @@ type Options struct {
 	Hooks []string
 	// Let the kernel hurry while points are attached. It interrupts every CPU, some times for each point. Optional.
 	FastAttach bool
-	// How long what a namespace of Dynamic counted is told after its end. Optional: 0 means 5 min.
+	// How long what was counted in a namespace of Dynamic, and at an interface, is told after its end. Optional: 0 means 5 min.
 	Keep time.Duration
 	// Find out who listens in a namespace when it is ready, and not only when Listener is asked. Optional.
 	Listeners bool
@@ -80,6 +80,8 @@ type Loader struct {
 	wakeReader func()                   // nil without reader
 	slots      slots
 	totals     map[pointLabels]bpf.PointCounters // of points that are gone
+	unused     map[interfaceLabel]time.Time      // those of totals that no interface has, in namespaces that are there
+	dropped    bpf.PointCounters                 // what was in totals
 	errors     map[AttachError]uint64
 }
 
@@ -100,6 +102,7 @@ func New(opts Options) (*Loader, error) {
 		points:       make(map[uint32]*decode.Point),
 		carriers:     make(map[uint32]bool),
 		totals:       make(map[pointLabels]bpf.PointCounters),
+		unused:       make(map[interfaceLabel]time.Time),
 		errors:       make(map[AttachError]uint64),
 		companyEvery: companyEvery,
 		setting:      rcuExpedited,

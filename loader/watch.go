@@ -16,7 +16,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netobs/decode"
-	"netobs/loader/inventory"
 )
 
 // namespace is a watched namespace and what is known of it.
@@ -134,9 +133,7 @@ func (l *Loader) handle(ev linkEvent) {
 		switch {
 		case ev.gone:
 			// Numbers are used again: this may be about a former namespace with the same one.
-			if !ns.isNumbered() {
-				l.ended(ns)
-			}
+			l.letGoIfEnded(ns)
 		case ev.link != nil && ev.removed:
 			l.removeLink(ns, ev.link.Attrs().Index)
 		case ev.link != nil:
@@ -152,18 +149,6 @@ func (l *Loader) handle(ev linkEvent) {
 			l.mu.Unlock()
 		}
 	}
-}
-
-// isNumbered reports whether the namespace still has the number under which its events are heard. One that ended has none,
-// nor has a new one that got its inode.
-func (ns *namespace) isNumbered() bool {
-	file, err := ns.open()
-	if err != nil {
-		return !errors.Is(err, fs.ErrNotExist) // it may only not be let in
-	}
-	defer file.Close()
-	id, err := netlink.GetNetNsIdByFd(int(file.Fd()))
-	return err == nil && id == ns.nsid
 }
 
 // relist makes what is known of a namespace true, and notes what is to be attached to.
@@ -293,22 +278,6 @@ func (l *Loader) attachWanted(ns *namespace, i *iface) error {
 	return nil
 }
 
-// relistOrLetGo is for a namespace that was watched before.
-func (l *Loader) relistOrLetGo(ns *namespace) {
-	var err error
-	if ns.isNumbered() || ns.nsid == ownNsid {
-		err = l.relist(ns)
-	} else {
-		err = fs.ErrNotExist
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		l.ended(ns)
-	} else if err != nil {
-		l.countError(ns, "enter")
-		l.log.Error("cannot list interfaces again", "netns", ns.Name, "err", err)
-	}
-}
-
 // sorted returns the interfaces by index: lo first, as the kernel made them.
 func (ns *namespace) sorted() []*iface {
 	var all []*iface
@@ -326,7 +295,7 @@ func (l *Loader) updateLink(ns *namespace, link netlink.Link) *iface {
 	old := ns.links[now.index]
 	renamed := false
 	if old != nil {
-		now.points, now.label, now.carries = old.points, old.label, old.carries
+		now.points, now.label, now.carries, now.told = old.points, old.label, old.carries, old.told
 		renamed = old.name != now.name
 	}
 	ns.links[now.index] = now
@@ -399,34 +368,6 @@ func (l *Loader) removeLink(ns *namespace, index int) {
 	l.mu.Unlock()
 }
 
-// letGo forgets a namespace that ended, or is not wanted any more.
-func (l *Loader) letGo(ns *namespace) {
-	for _, i := range ns.sorted() {
-		l.removeLink(ns, i.index)
-	}
-	delete(l.pending, ns)
-	l.mu.Lock()
-	l.namespaces = slices.DeleteFunc(slices.Clone(l.namespaces), func(o *namespace) bool { return o == ns })
-	l.gone.add(ns.id)
-	l.forgetCensus(ns)
-	l.depart(ns.Name)
-	l.mu.Unlock()
-	l.processes.forget(ns.id)
-	if ns.fixed {
-		l.log.Warn("network namespace is gone; to watch a new one of that name, start netobs again", "netns", ns.Name)
-		return
-	}
-	l.log.Info("network namespace is gone", "netns", ns.Name)
-}
-
-// ended lets go of a namespace of which the kernel says that it is no more. There may be a new one that got its inode.
-func (l *Loader) ended(ns *namespace) {
-	l.letGo(ns)
-	if l.roster != nil {
-		l.roster.watcher.Forget(inventory.ID{Dev: ns.dev, Ino: ns.ino})
-	}
-}
-
 // attachIface attaches all points of an interface or none. The calling thread is in its namespace.
 func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
 	if i.header == headerOther {
@@ -450,6 +391,7 @@ func (l *Loader) attachIface(ns *namespace, i *iface) (err error) {
 		}
 		line = append(line, p.direction.String(), hook)
 	}
+	i.told = nil
 	l.log.Info("watching", line...)
 	return nil
 }
@@ -460,8 +402,10 @@ func (l *Loader) climb(ns *namespace, i *iface, ladder []place) (p *point, mode 
 		if p, mode, err = l.attachPoint(ns, i, pl); err == nil || !pl.yields(err) {
 			return p, mode, err
 		}
-		l.log.Info("hook not available", "netns", ns.Name, "interface", i.name, "direction", pl.direction.String(),
-			"hook", pl.hook, "err", err)
+		if i.first(pl.hook + " " + pl.direction.String()) {
+			l.log.Info("hook not available", "netns", ns.Name, "interface", i.name, "direction", pl.direction.String(),
+				"hook", pl.hook, "err", err)
+		}
 	}
 	return nil, "", err
 }
@@ -545,7 +489,8 @@ func (l *Loader) closePoints(i *iface) error {
 	return errors.Join(errs...)
 }
 
-// attachFailed counts and logs a failure; an interface or a namespace that is gone again is no failure.
+// attachFailed counts a failure, and logs it if it is the first one of its kind; an interface or a namespace that is gone
+// again is no failure.
 func (l *Loader) attachFailed(ns *namespace, i *iface, err error) {
 	if errors.Is(err, unix.ENODEV) || errors.Is(err, fs.ErrNotExist) {
 		l.log.Debug("interface gone before it was watched", "netns", ns.Name, "interface", i.name)
@@ -557,7 +502,9 @@ func (l *Loader) attachFailed(ns *namespace, i *iface, err error) {
 		reason = failure.reason
 	}
 	l.countError(ns, reason)
-	l.log.Error("interface not watched", "netns", ns.Name, "interface", i.name, "err", err)
+	if i.first(reason) {
+		l.log.Error("interface not watched", "netns", ns.Name, "interface", i.name, "err", err)
+	}
 }
 
 func (l *Loader) countError(ns *namespace, reason string) {

@@ -117,15 +117,11 @@ func printSummary(w io.Writer, p *pipeline, took time.Duration) error {
 	if err != nil {
 		return err
 	}
-	var seen, control uint64
-	var by [len(bpf.Dispositions)]uint64
-	for _, c := range stats.Points {
-		seen += c.Segments()
-		control += c.ControlSegmentsSeenTotal
-		for i, n := range c.ControlSegmentsTotal {
-			by[i] += n
-		}
+	total, err := p.loader.Total()
+	if err != nil {
+		return err
 	}
+	by := total.ControlSegmentsTotal
 	var handshakes, ended uint64
 	var outcomes, teardowns []string
 	for _, o := range decode.Outcomes() {
@@ -148,7 +144,7 @@ func printSummary(w io.Writer, p *pipeline, took time.Duration) error {
 	}
 	fmt.Fprintf(w, "\nwatched for %s\n", short(took))
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintf(table, "  segments\t%d seen, %d of them control segments\n", seen, control)
+	fmt.Fprintf(table, "  segments\t%d seen, %d of them control segments\n", total.Segments(), total.ControlSegmentsSeenTotal)
 	fmt.Fprintf(table, "  events\t%d reported, %d duplicates at other points, %d lost\n", by[bpf.DispositionReported],
 		by[bpf.DispositionDuplicate], stats.RecordsLost)
 	fmt.Fprintf(table, "  handshakes\t%s\n", countOf(handshakes, outcomes))
