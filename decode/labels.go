@@ -1,6 +1,6 @@
 package decode
 
-// The names here are metric labels: changing one breaks dashboards.
+// The names here are metric labels, and words of the JSON output: changing one breaks dashboards and programs.
 var (
 	directionNames = [numDirections]string{"ingress", "egress", "unknown"}
 	parsedNames    = [numParsed]string{"segment", "not_tcp", "other", "vlan", "fragment", "ipv6_extension", "truncated", "malformed"}
@@ -9,7 +9,15 @@ var (
 	outcomeNames   = [numOutcomes]string{"unknown", "completed", "refused", "unreachable", "aborted", "reset", "unanswered", "half_open"}
 	teardownNames  = [numTeardowns]string{"fin", "fin_rst", "rst", "evicted", "detached", "expired"}
 	stateNames     = [numStates]string{"handshake", "established", "half_closed"}
+	placeLabels    = [numPlaces]string{"ignored", "syn", "syn_ack", "completes", "refused", "aborted", "reset", "unseen", "data", "ack",
+		"first_fin", "first_fin_acked", "second_fin", "fin_acked", "finished", "rst", "late"}
 )
+
+// Label returns the word that programs are given for k.
+func (k PlaceKind) Label() string { return nameOf(placeLabels[:], k) }
+
+// Places returns all kinds of places, in order.
+func Places() []PlaceKind { return upTo(numPlaces) }
 
 // String returns the metric label of d.
 func (d Direction) String() string { return nameOf(directionNames[:], d) }

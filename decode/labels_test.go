@@ -11,7 +11,8 @@ func TestEveryValueHasAName(t *testing.T) {
 	testNames(t, Outcomes())
 	testNames(t, Teardowns())
 	testNames(t, States())
-	testNames(t, upTo(numPlaces))
+	testNames(t, Places())
+	testNames(t, placeLabels[:])
 	testNames(t, upTo(numDirections))
 	testNames(t, upTo(numParsed))
 	if got := numOutcomes.String(); got != "invalid" {
@@ -22,11 +23,11 @@ func TestEveryValueHasAName(t *testing.T) {
 	}
 }
 
-func testNames[T fmt.Stringer](t *testing.T, values []T) {
+func testNames[T any](t *testing.T, values []T) {
 	t.Helper()
 	seen := map[string]bool{}
 	for i, v := range values {
-		name := v.String()
+		name := fmt.Sprint(v)
 		if name == "" || name == "invalid" || seen[name] {
 			t.Errorf("%T %d: name %q is missing or not unique", v, i, name)
 		}

@@ -44,9 +44,9 @@ func showCheck(stdout io.Writer, r *preflight.Report, form string) error {
 		encoder.SetIndent("", "  ")
 		encoder.SetEscapeHTML(false)
 		return encoder.Encode(struct {
-			Type string `json:"type"`
+			jsonHead
 			*preflight.Report
-		}{"check", r})
+		}{headOf("check"), r})
 	}
 	w := tabwriter.NewWriter(stdout, 0, 0, 2, ' ', 0)
 	for _, f := range r.Findings {

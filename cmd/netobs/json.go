@@ -13,7 +13,7 @@ import (
 )
 
 // jsonLines prints the lines of --output json, one object each. Times are RFC 3339 with nanoseconds, durations in seconds.
-// Names are stable; a field that is absent is not known. The README has them in a table.
+// Names are stable; a field that is absent is not known. The schema, schema.json, describes them.
 type jsonLines struct {
 	w     *bufio.Writer // remembers its first error, for flush
 	files bool          // points are in files, not in namespaces
@@ -34,6 +34,7 @@ func (j *jsonLines) handshake(h *decode.Handshake) {
 	j.socket("originator", h.Originator)
 	j.socket("responder", h.Responder)
 	j.word("role", h.Role.String())
+	j.community(h.Originator, h.Responder)
 	j.word("outcome", h.Outcome.String())
 	j.time("start", h.Start)
 	j.leg("responder_leg", h.ResponderLeg)
@@ -51,6 +52,7 @@ func (j *jsonLines) connection(c *decode.Connection) {
 	j.place(c.Point)
 	j.socket("originator", c.Originator)
 	j.socket("responder", c.Responder)
+	j.community(c.Originator, c.Responder)
 	j.yesNo("originator_known", c.OriginatorKnown)
 	j.word("role", c.Role.String())
 	j.yesNo("unseen", c.Unseen)
@@ -106,7 +108,8 @@ func (j *jsonLines) leg(name string, l decode.Leg) {
 
 func (j *jsonLines) begin(typ string) {
 	j.line = append(j.line[:0], `{"type":"`...)
-	j.line = append(append(j.line, typ...), '"')
+	j.line = append(append(j.line, typ...), `","schema":`...)
+	j.line = strconv.AppendInt(j.line, schemaVersion, 10)
 }
 
 func (j *jsonLines) end() {
@@ -128,6 +131,12 @@ func (j *jsonLines) time(name string, ns int64) {
 func (j *jsonLines) socket(name string, s netip.AddrPort) {
 	j.key(name)
 	j.line = append(s.AppendTo(append(j.line, '"')), '"')
+}
+
+// community prints the Community ID.
+func (j *jsonLines) community(a, b netip.AddrPort) {
+	j.key("community_id")
+	j.line = append(decode.AppendCommunityID(append(j.line, '"'), a, b), '"')
 }
 
 // word prints a string of letters and underscores.

@@ -22,13 +22,14 @@ type jsonLeg struct {
 }
 
 type jsonHandshake struct {
-	Type          string         `json:"type"`
+	jsonHead
 	Time          time.Time      `json:"time"`
 	Netns         string         `json:"netns,omitempty"`
 	File          string         `json:"file,omitempty"`
 	Interface     string         `json:"interface,omitempty"`
 	Originator    netip.AddrPort `json:"originator"`
 	Responder     netip.AddrPort `json:"responder"`
+	CommunityID   string         `json:"community_id"`
 	Role          string         `json:"role"`
 	Outcome       string         `json:"outcome"`
 	Start         time.Time      `json:"start"`
@@ -46,13 +47,14 @@ type jsonProcess struct {
 }
 
 type jsonConnection struct {
-	Type            string         `json:"type"`
+	jsonHead
 	Time            time.Time      `json:"time"`
 	Netns           string         `json:"netns,omitempty"`
 	File            string         `json:"file,omitempty"`
 	Interface       string         `json:"interface,omitempty"`
 	Originator      netip.AddrPort `json:"originator"`
 	Responder       netip.AddrPort `json:"responder"`
+	CommunityID     string         `json:"community_id"`
 	OriginatorKnown bool           `json:"originator_known"`
 	Role            string         `json:"role"`
 	Unseen          bool           `json:"unseen"`
@@ -73,6 +75,8 @@ func legOf(l decode.Leg) *jsonLeg {
 	}
 	return &jsonLeg{seconds(l.First), seconds(l.Last)}
 }
+
+func communityID(a, b netip.AddrPort) string { return string(decode.AppendCommunityID(nil, a, b)) }
 
 // seconds is Duration.Seconds, rounded once.
 func seconds(d time.Duration) float64 { return float64(d) / 1e9 }
@@ -140,7 +144,8 @@ func TestJSON(t *testing.T) {
 			SYNs: uint16(r.Uint32()), SYNACKs: uint16(r.IntN(2))}
 		j.handshake(&h)
 		j.flush()
-		checkJSON(t, out.Bytes(), jsonHandshake{"handshake", utc(h.End), netns, file, p.Interface, h.Originator, h.Responder, "local",
+		checkJSON(t, out.Bytes(), jsonHandshake{headOf("handshake"), utc(h.End), netns, file, p.Interface, h.Originator, h.Responder,
+			communityID(h.Originator, h.Responder), "local",
 			h.Outcome.String(), utc(h.Start), legOf(h.ResponderLeg), legOf(h.OriginatorLeg), legOf(h.Total), h.SYNs, h.SYNACKs, process})
 
 		out.Reset()
@@ -149,7 +154,8 @@ func TestJSON(t *testing.T) {
 			Role: decode.RoleResponder, Teardown: decode.Teardowns()[r.IntN(len(decode.Teardowns()))], Closer: decode.Sides()[r.IntN(len(decode.Sides()))],
 			FINsCrossed: yes(), Start: start, End: start + int64(duration()), Bytes: [2]uint32{r.Uint32(), r.Uint32()},
 			BytesKnown: [2]bool{yes(), yes()}, History: one("", "ShADadFf")}
-		want := jsonConnection{"connection", utc(c.End), netns, file, p.Interface, c.Originator, c.Responder, c.OriginatorKnown,
+		want := jsonConnection{headOf("connection"), utc(c.End), netns, file, p.Interface, c.Originator, c.Responder,
+			communityID(c.Originator, c.Responder), c.OriginatorKnown,
 			"responder", c.Unseen, c.Teardown.String(), c.Closer.String(), c.FINsCrossed, utc(c.Start), seconds(c.Duration()), nil, nil,
 			c.History, process}
 		if c.BytesKnown[decode.Originator] {

@@ -67,9 +67,9 @@ func showHost(ctx context.Context, stdout io.Writer, host *wiring.Host, form str
 		encoder.SetIndent("", "  ")
 		encoder.SetEscapeHTML(false)
 		object := struct {
-			Type string `json:"type"`
+			jsonHead
 			*wiring.Host
-		}{"namespaces", host}
+		}{headOf("namespaces"), host}
 		if err := encoder.Encode(object); err != nil {
 			return err
 		}

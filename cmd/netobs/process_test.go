@@ -28,6 +28,7 @@ func TestResponderProcess(t *testing.T) {
 		return nil
 	})
 	s.end()
+	checkSchema(t, mustCompileSchema(t, true), s.stdout.String())
 	for line := range strings.Lines(s.stdout.String()) {
 		if strings.Contains(line, "responder_process") && (!strings.Contains(line, want) || !strings.Contains(line, `"role":"responder"`)) {
 			t.Error(line)

@@ -27,7 +27,7 @@ func (o *readOptions) addFlags(fs *pflag.FlagSet) {
 	fs.SortFlags = false
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print: text, json or none")
 	fs.BoolVar(&o.summary, "summary", false, "print tables of the whole instead of a line for each connection")
-	fs.BoolVar(&o.segments, "segments", false, "print a line for each segment instead, as tcpdump -n does")
+	fs.BoolVar(&o.segments, "segments", false, "print a line for each segment instead, as tcpdump -n does, or an object with\nits place in its connection")
 	fs.BoolVar(&o.decap, "decap", false, "look for TCP in tunnels, too: IP in IP, GRE, VXLAN, Geneve, GTP-U")
 }
 
@@ -45,9 +45,6 @@ func (o *readOptions) validate() error {
 	}
 	if o.summary && o.segments {
 		errs = append(errs, errors.New("choose between --summary and --segments"))
-	}
-	if o.segments && o.output == outputJSON {
-		errs = append(errs, errors.New("--segments prints no json"))
 	}
 	return errors.Join(errs...)
 }
@@ -129,6 +126,10 @@ func (o *readOptions) sink(stdout io.Writer) (sink, error) {
 	switch {
 	case o.summary || o.output == outputNone:
 		return discard{}, nil
+	case o.segments && o.output == outputJSON:
+		lines := newJSON(stdout)
+		lines.files = true
+		return jsonSegments{lines: lines}, nil
 	case o.segments:
 		return newSegmentLines(stdout), nil
 	}

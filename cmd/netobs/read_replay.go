@@ -35,10 +35,17 @@ type segmentSink interface {
 	restart() // segments to come have nothing to do with those before
 }
 
+// follower is a sink that wants to see segments and what they meant, each after the results that it had.
+type follower interface {
+	sink
+	segment(*decode.Segment, decode.Place)
+}
+
 // replay gives capture files to a tracker, as pipeline does with live events.
 type replay struct {
 	out      sink
 	segments segmentSink // out, or nil
+	follower follower    // out, or nil
 	decap    bool
 	labels   bool // several files: points have their names
 	totals   *totals
@@ -53,6 +60,7 @@ type replay struct {
 func newReplay(out sink) *replay {
 	r := &replay{out: out, totals: newTotals()}
 	r.segments, _ = out.(segmentSink)
+	r.follower, _ = out.(follower)
 	return r
 }
 
@@ -101,7 +109,7 @@ func (r *replay) readFile(ctx context.Context, name string, stdin io.Reader, bar
 		return []error{err}
 	}
 	defer in.Close()
-	ahead := newReadAhead(r.segments != nil)
+	ahead := newReadAhead(r.segments != nil || r.follower != nil)
 	in.before = func(n int64) {
 		bar.add(n)
 		ahead.handOver() // this may be a pipe with nothing more to say for now
@@ -177,7 +185,10 @@ func (r *replay) step(seg *decode.Segment) {
 		return
 	}
 	r.tracker.Advance(r.last) // each time, so that results come in the order of their times
-	r.tracker.Step(seg)
+	place := r.tracker.Step(seg)
+	if r.follower != nil {
+		r.follower.segment(seg, place)
+	}
 }
 
 // newPoint returns the point of a file with an identity of its own. Captures do not tell namespaces: what files know of

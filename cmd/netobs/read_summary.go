@@ -202,7 +202,7 @@ func (t table) print(w *bufio.Writer) {
 
 // jsonSummary is what --summary --output json prints. Durations are seconds.
 type jsonSummary struct {
-	Type                string                       `json:"type"` // "summary"
+	jsonHead
 	Files               int                          `json:"files"`
 	Packets             int64                        `json:"packets"`
 	Bytes               int64                        `json:"bytes"`
@@ -240,7 +240,7 @@ type jsonResponder struct {
 
 func (t *totals) printJSON(w io.Writer) error {
 	s := jsonSummary{
-		Type:                "summary",
+		jsonHead:            headOf("summary"),
 		Files:               t.Files,
 		Packets:             t.Packets,
 		Bytes:               t.Bytes,
