@@ -236,6 +236,7 @@ func (l *Loader) rename(ns *namespace, to Netns) {
 		return
 	}
 	l.log.Info("network namespace renamed", "netns", to.Name, "was", ns.Name)
+	l.foldListens(ns)
 	l.depart(ns.Name)
 	ns.Name = to.Name
 	for _, i := range ns.links {

@@ -24,10 +24,14 @@ type Stats struct {
 	AttachErrors map[AttachError]uint64
 	RecordsRead  uint64 // taken from the ring
 	RecordsLost  uint64 // that found the ring full, or were above the rate limit
+
+	Listens map[string]ListenCounts // by namespace, at most a second old
+	Runs    map[string]BPFRuns      // by hook; nil where the kernel keeps no statistics of BPF programs
 }
 
 // Stats reads the counters in the kernel without stopping anything. May be called concurrently, until Close.
 func (l *Loader) Stats() (Stats, error) {
+	l.countListens()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.forgetDeparted()
@@ -36,6 +40,8 @@ func (l *Loader) Stats() (Stats, error) {
 		AttachErrors: make(map[AttachError]uint64),
 		RecordsRead:  l.read.Load(),
 		RecordsLost:  l.progs.RecordsLost(),
+		Listens:      l.listenStats(),
+		Runs:         l.runStats(),
 	}
 	for e, n := range l.errors {
 		s.AttachErrors[e] = n
@@ -94,6 +100,9 @@ func (l *Loader) fold(p *point) error {
 // retire keeps what a closed point has counted and frees its slot. The caller holds l.mu.
 func (l *Loader) retire(p *point) error {
 	err := l.fold(p)
+	sum := l.ran[p.hook]
+	sum.add(p.ran)
+	l.ran[p.hook] = sum
 	l.drop(p)
 	return err
 }

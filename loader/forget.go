@@ -33,6 +33,7 @@ func (l *Loader) forgetDeparted() {
 		}
 		l.forget(func(of interfaceLabel) bool { return of.netns == name })
 		maps.DeleteFunc(l.errors, func(e AttachError, _ uint64) bool { return e.Netns == name })
+		delete(l.listenTotals, name)
 		l.forgotten = append(l.forgotten, name)
 	}
 	l.forgetUnused()

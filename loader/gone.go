@@ -69,6 +69,7 @@ func (l *Loader) letGo(ns *namespace) {
 	l.namespaces = slices.DeleteFunc(slices.Clone(l.namespaces), func(o *namespace) bool { return o == ns })
 	l.gone.add(ns.id)
 	l.forgetCensus(ns)
+	l.foldListens(ns)
 	l.depart(ns.Name)
 	l.mu.Unlock()
 	l.processes.forget(ns.id)

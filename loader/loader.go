@@ -83,6 +83,12 @@ type Loader struct {
 	unused     map[interfaceLabel]time.Time      // those of totals that no interface has, in namespaces that are there
 	dropped    bpf.PointCounters                 // what was in totals
 	errors     map[AttachError]uint64
+	ran        map[string]BPFRuns // of points that are gone, by hook
+
+	listenTotals map[string]ListenCounts // of namespaces that are gone, by name
+
+	listenMu sync.Mutex // taken before mu
+	listened time.Time  // when countListens last read
 }
 
 // New loads the BPF programs. The caller closes the Loader. The error wraps ebpf.ErrNotSupported if the kernel lacks
@@ -104,6 +110,8 @@ func New(opts Options) (*Loader, error) {
 		totals:       make(map[pointLabels]bpf.PointCounters),
 		unused:       make(map[interfaceLabel]time.Time),
 		errors:       make(map[AttachError]uint64),
+		ran:          make(map[string]BPFRuns),
+		listenTotals: make(map[string]ListenCounts),
 		companyEvery: companyEvery,
 		setting:      rcuExpedited,
 		learning:     make(chan struct{}, 1),

@@ -257,16 +257,25 @@ func enter(file *os.File, f func() error) error {
 	go func() {
 		// Never unlocked: the thread ends with the goroutine, so that no other one runs in the wrong namespace.
 		runtime.LockOSThread()
-		if err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET); err != nil {
-			if errors.Is(err, unix.EPERM) {
-				err = fmt.Errorf("%w: it takes CAP_SYS_ADMIN, here and in the user namespace that it belongs to", err)
-			}
-			done <- fmt.Errorf("enter network namespace %s: %w", file.Name(), err)
+		if err := setns(file); err != nil {
+			done <- err
 			return
 		}
 		done <- f()
 	}()
 	return <-done
+}
+
+// setns takes the calling thread into an open namespace.
+func setns(file *os.File) error {
+	err := unix.Setns(int(file.Fd()), unix.CLONE_NEWNET)
+	if errors.Is(err, unix.EPERM) {
+		err = fmt.Errorf("%w: it takes CAP_SYS_ADMIN, here and in the user namespace that it belongs to", err)
+	}
+	if err != nil {
+		return fmt.Errorf("enter network namespace %s: %w", file.Name(), err)
+	}
+	return nil
 }
 
 // AllNetns returns the namespaces that exist now, as far as they have a name or a process.

@@ -19,6 +19,8 @@ type point struct {
 	base   bpf.PointCounters // what the slot had counted for its former points
 	labels pointLabels       // how it is counted now
 	ahead  map[ebpf.ProgramID]bool
+	ran    BPFRuns // when last asked
+	closed bool    // front is, or is about to be
 }
 
 // pointLabels are the metric labels of a point's counters.
@@ -71,7 +73,9 @@ func bpfHook(hook string) bpf.Hook {
 
 // closePoint detaches a point. An interface that is gone took the attachment along, which is no error.
 func (l *Loader) closePoint(p *point) error {
-	return errors.Join(p.at.Close(), l.pacer.close(p.front))
+	err := p.at.Close()
+	l.noteLastRuns(p)
+	return errors.Join(err, l.pacer.close(p.front))
 }
 
 // slots hands out indices of counters.

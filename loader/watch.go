@@ -27,6 +27,7 @@ type namespace struct {
 	learned bool           // its connections were asked for
 	links   map[int]*iface // by ifindex
 	local   map[localAddr]bool
+	listens *listens // nil if the kernel does not tell
 }
 
 // addNamespace makes a namespace known. The host's is the last: the ends inside the others go live first, so that a
@@ -176,6 +177,7 @@ func (l *Loader) relist(ns *namespace) error {
 	err = enter(file, func() (err error) {
 		links, addrs, err = list()
 		left, leftErr = removeLeftovers()
+		l.beginListens(ns)
 		return err
 	})
 	if err != nil {

@@ -21,12 +21,19 @@
 //	control_segments_seen_total      counter    netns, interface                       segments     control segments before any decision
 //	unparsed_packets_total           counter    netns, interface, reason               packets      packets that are TCP, or may be, but were not decoded
 //	records_read_total               counter                                           records      control segments that arrived in the program
+//	listen_overflows_total           counter    netns                                  connections  turned away by a full accept queue (the kernel's own count)
+//	listen_drops_total               counter    netns                                  segments     dropped by listening sockets for any reason (the kernel's own count)
+//	bpf_runs_total                   counter    hook                                   runs         of netobs' programs in the kernel, while it keeps statistics
+//	bpf_run_seconds_total            counter    hook                                   seconds      that they took
 //	tracker_evictions_total          counter                                           connections  connections given up because the table was full
 //	tracker_connections              gauge                                             connections  connections in the table now
 //	tracker_capacity                 gauge                                             connections  connections the table can hold
 //	observation_points               gauge      netns, hook                            points       points being watched now
 //	attach_errors_total              counter    netns, reason                          errors       failed attempts to watch an interface
 //	build_info                       gauge      version, go, kernel                                 always 1; the labels tell what is running
+//
+// Beside them stands what concerns the process, under the names that all programs have for it: process_resident_memory_bytes,
+// process_cpu_seconds_total, process_open_fds and others.
 //
 // # Reading them
 //
@@ -41,10 +48,15 @@
 // connections_unseen_total = teardowns_total + connections{state=~"established|half_closed"}. The former holds until a
 // namespace is forgotten: 5 min after it ended, if no other one has its name, its series go.
 //
+// The kernel keeps statistics of BPF programs, and so bpf_runs_total and bpf_run_seconds_total are there, if the sysctl
+// kernel.bpf_stats_enabled is 1, which costs each run some 20 ns. Each point's program counts; the time of the program that it
+// calls for control segments is in its own, the runs are not.
+//
 // # When a series appears
 //
 // A counter that appears with its first event hides that event from rate(). So these begin at 0: handshakes_total with
-// all outcomes as soon as a role was seen in a namespace, control_segments_total and unparsed_packets_total with all
+// all outcomes as soon as a role was seen in a namespace; listen_overflows_total and listen_drops_total for each namespace,
+// where the kernel's count when netobs came is left out; control_segments_total and unparsed_packets_total with all
 // their values as soon as an interface is watched. The rest appears with its first event, flags_total for each flag, so
 // that a namespace costs at most 60 series while it is quiet and about 250 when it is busy.
 package metrics

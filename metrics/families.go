@@ -9,10 +9,17 @@ type family struct {
 	desc   *prometheus.Desc
 	kind   prometheus.ValueType
 	labels int
+	per    float64 // how many of what is counted make one of the unit
 }
 
 func newFamily(kind prometheus.ValueType, name, help string, labels []string) *family {
-	return &family{prometheus.NewDesc(name, help, labels, nil), kind, len(labels)}
+	return &family{prometheus.NewDesc(name, help, labels, nil), kind, len(labels), 1}
+}
+
+// in says that a unit is so many of what is counted.
+func (f *family) in(per float64) *family {
+	f.per = per
+	return f
 }
 
 func counter(name, help string, labels ...string) *family {
@@ -54,6 +61,23 @@ var (
 	recordsReadTotal = counter("records_read_total",
 		"Control segments that netobs read from the kernel's ring buffer. With traffic at rest it equals the sum of "+
 			`netobs_control_segments_total{disposition="reported"}.`)
+	listenOverflowsTotal = counter("listen_overflows_total",
+		"Connections that a listening socket lost because its accept queue was full, as the kernel counts them for the whole "+
+			"namespace (ListenOverflows) since netobs watches it. The program that listens does not accept fast enough; "+
+			"whoever connects sees no answer, or a slow one.",
+		"netns")
+	listenDropsTotal = counter("listen_drops_total",
+		"SYNs and connections that listening sockets dropped for any reason, full accept queues included, as the kernel counts "+
+			"them for the whole namespace (ListenDrops) since netobs watches it.",
+		"netns")
+	bpfRunsTotal = counter("bpf_runs_total",
+		"How often the programs of netobs in the kernel ran, by hook; once for each packet at each point. It is there only "+
+			"where the kernel keeps statistics of BPF programs (sysctl kernel.bpf_stats_enabled=1).",
+		"hook")
+	bpfRunSecondsTotal = counter("bpf_run_seconds_total",
+		"CPU time that the programs of netobs took in the kernel, by hook. It is there only where the kernel keeps statistics of "+
+			"BPF programs (sysctl kernel.bpf_stats_enabled=1).",
+		"hook").in(1e9)
 	observationPoints = gauge("observation_points",
 		"Observation points (one direction of one interface) being watched now, by the kernel hook they use.",
 		"netns", "hook")
@@ -102,7 +126,7 @@ var (
 // families are all of the above.
 var families = []*family{
 	segmentsTotal, segmentBytesTotal, flagsTotal, controlSegmentsTotal, controlSegmentsSeenTotal, unparsedPacketsTotal,
-	recordsReadTotal, observationPoints, attachErrorsTotal,
+	recordsReadTotal, listenOverflowsTotal, listenDropsTotal, bpfRunsTotal, bpfRunSecondsTotal, observationPoints, attachErrorsTotal,
 	handshakesTotal, retransmissionsTotal, unseenTotal, teardownsTotal, connections, lateSegmentsTotal,
 	trackerEvictionsTotal, trackerConnections, trackerCapacity,
 	buildInfo,

@@ -72,6 +72,8 @@ func busy(tb testing.TB) *Metrics {
 			Points:            points,
 			ObservationPoints: []HookPoints{{"test", "tcx", 3}},
 			AttachErrors:      []AttachErrors{{"test", "no_device", 1}},
+			Listens:           []Listens{{"test", 2, 3}},
+			Runs:              []HookRuns{{"tcx", 15, 1500 * time.Nanosecond}},
 			RecordsRead:       7,
 		}, nil
 	})

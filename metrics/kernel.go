@@ -1,5 +1,7 @@
 package metrics
 
+import "time"
+
 // Kernel is what the kernel side has counted since the program began. All counts only grow, also when an interface or a
 // point goes away: its last counts stay in the sums, else Prometheus takes the drop for a restart and counts everything
 // anew. They may go together with their whole namespace.
@@ -11,6 +13,10 @@ type Kernel struct {
 	ObservationPoints []HookPoints
 	// AttachErrors are the failed attempts to attach. Equal namespace and reason are added up.
 	AttachErrors []AttachErrors
+	// Listens are the kernel's own counters of listening sockets. Equal namespaces are added up.
+	Listens []Listens
+	// Runs are the kernel's statistics of BPF programs, none where it keeps none. Equal hooks are added up.
+	Runs []HookRuns
 	// RecordsRead is how many records were taken from the ring buffer.
 	RecordsRead uint64
 }
@@ -45,6 +51,19 @@ type AttachErrors struct {
 	Count         uint64
 }
 
+// Listens are what the listening sockets of a namespace lost.
+type Listens struct {
+	Netns            string
+	Overflows, Drops uint64
+}
+
+// HookRuns says how often the BPF programs at a hook ran, and for how long in all.
+type HookRuns struct {
+	Hook string
+	Runs uint64
+	Time time.Duration
+}
+
 // flagLabels name the elements of PointCounters.Flags.
 var flagLabels = [8]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}
 
@@ -72,6 +91,14 @@ func (k *Kernel) addTo(s sums) {
 	}
 	for _, e := range k.AttachErrors {
 		s.add(attachErrorsTotal, e.Count, e.Netns, e.Reason)
+	}
+	for _, l := range k.Listens {
+		s.add(listenOverflowsTotal, l.Overflows, l.Netns)
+		s.add(listenDropsTotal, l.Drops, l.Netns)
+	}
+	for _, r := range k.Runs {
+		s.add(bpfRunsTotal, r.Runs, r.Hook)
+		s.add(bpfRunSecondsTotal, uint64(r.Time), r.Hook)
 	}
 	s.add(recordsReadTotal, k.RecordsRead)
 }

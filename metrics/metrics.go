@@ -4,6 +4,7 @@ import (
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
 
 	"netobs/decode"
 )
@@ -74,4 +75,11 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	s.send(ch)
 	m.handshakeDuration.Collect(ch)
 	m.connectionDuration.Collect(ch)
+}
+
+// register registers m under the prefix that every name of netobs has, and what concerns the process under the names that
+// all programs have for it: process_resident_memory_bytes, process_cpu_seconds_total and others.
+func register(reg prometheus.Registerer, m *Metrics) {
+	prometheus.WrapRegistererWithPrefix("netobs_", reg).MustRegister(m)
+	reg.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 }

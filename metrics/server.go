@@ -53,11 +53,6 @@ func NewHandler(m *Metrics) http.Handler {
 	return mux
 }
 
-// register registers m under the prefix that every name of netobs has.
-func register(reg prometheus.Registerer, m *Metrics) {
-	prometheus.WrapRegistererWithPrefix("netobs_", reg).MustRegister(m)
-}
-
 // Serve answers requests on l until ctx is done, then lets those under way finish for a few seconds and cuts off the
 // rest. It closes l. It returns nil after ctx is done, else why serving failed.
 func Serve(ctx context.Context, l net.Listener, h http.Handler) error {

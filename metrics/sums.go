@@ -28,7 +28,7 @@ func (s sums) add(f *family, n uint64, values ...string) {
 // send sends the samples as metrics.
 func (s sums) send(ch chan<- prometheus.Metric) {
 	for key, n := range s {
-		ch <- prometheus.MustNewConstMetric(key.desc, key.kind, float64(n), key.values[:key.labels]...)
+		ch <- prometheus.MustNewConstMetric(key.desc, key.kind, float64(n)/key.per, key.values[:key.labels]...)
 	}
 }
 

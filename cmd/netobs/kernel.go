@@ -33,6 +33,12 @@ func kernelMetrics(l *loader.Loader) (metrics.Kernel, error) {
 	for e, n := range stats.AttachErrors {
 		k.AttachErrors = append(k.AttachErrors, metrics.AttachErrors{Netns: e.Netns, Reason: e.Reason, Count: n})
 	}
+	for netns, c := range stats.Listens {
+		k.Listens = append(k.Listens, metrics.Listens{Netns: netns, Overflows: c.Overflows, Drops: c.Drops})
+	}
+	for hook, r := range stats.Runs {
+		k.Runs = append(k.Runs, metrics.HookRuns{Hook: hook, Runs: r.Runs, Time: r.Time})
+	}
 	return k, nil
 }
 
