@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // criSockets are where the runtimes of Kubernetes listen: containerd, k3s, CRI-O, cri-dockerd.
@@ -23,12 +25,15 @@ var criSockets = []string{
 //
 // It is gRPC: a POST over HTTP/2 whose body and answer are each one protobuf message behind five bytes, and two fields of
 // each message are wanted. net/http does that; the gRPC library and the generated API would be most of netobs.
-type cri struct{ http http.Client }
+type cri struct {
+	http    http.Client
+	version string // of the interface
+}
 
 func newCRI(socket string) *cri {
 	protocols := new(http.Protocols)
 	protocols.SetUnencryptedHTTP2(true)
-	return &cri{http.Client{Transport: &http.Transport{
+	return &cri{version: "v1", http: http.Client{Transport: &http.Transport{
 		DialContext:       dialer(socket),
 		Protocols:         protocols,
 		DisableKeepAlives: true,
@@ -38,7 +43,11 @@ func newCRI(socket string) *cri {
 // containers returns the sandboxes of pods, and the containers in them, whose network is that of the sandbox.
 func (c *cri) containers(ctx context.Context) ([]container, error) {
 	// ListPodSandboxResponse: 1 items. PodSandbox: 1 id, 2 metadata. PodSandboxMetadata: 1 name, 3 namespace.
-	answer, err := c.list(ctx, "ListPodSandbox")
+	answer, err := c.call(ctx, "ListPodSandbox", nil)
+	if errors.Is(err, errUnimplemented) && c.version == "v1" {
+		c.version = "v1alpha2" // what is wanted is alike; all that containerd before 1.6 and CRI-O before 1.23 have
+		answer, err = c.call(ctx, "ListPodSandbox", nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -56,7 +65,7 @@ func (c *cri) containers(ctx context.Context) ([]container, error) {
 		all = append(all, container{id: string(sandbox.last(1)), name: name})
 	}
 	// ListContainersResponse: 1 containers. Container: 1 id, 2 pod_sandbox_id, 3 metadata. ContainerMetadata: 1 name.
-	answer, err = c.list(ctx, "ListContainers")
+	answer, err = c.call(ctx, "ListContainers", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -77,11 +86,14 @@ func (c *cri) containers(ctx context.Context) ([]container, error) {
 // maxAnswer is more than 10 000 pods need.
 const maxAnswer = 64 << 20
 
-// list calls a method whose request may be empty: without a filter, all is listed.
-func (c *cri) list(ctx context.Context, method string) (message, error) {
-	empty := make([]byte, 5) // not compressed, length 0
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://cri/runtime.v1.RuntimeService/"+method,
-		bytes.NewReader(empty))
+// errUnimplemented is a status of gRPC.
+var errUnimplemented = errors.New("not implemented")
+
+// call calls a method with a protobuf message; an empty one lists all, without a filter.
+func (c *cri) call(ctx context.Context, method string, request []byte) (message, error) {
+	body := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(request))) // not compressed, length
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://cri/runtime."+c.version+".RuntimeService/"+method,
+		bytes.NewReader(append(body, request...)))
 	if err != nil {
 		return nil, err
 	}
@@ -92,7 +104,7 @@ func (c *cri) list(ctx context.Context, method string) (message, error) {
 		return nil, err
 	}
 	defer res.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(res.Body, maxAnswer))
+	body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer))
 	if err != nil {
 		return nil, fmt.Errorf("call %s: %w", method, err)
 	}
@@ -100,8 +112,11 @@ func (c *cri) list(ctx context.Context, method string) (message, error) {
 	if status == "" {
 		status = res.Header.Get("Grpc-Status") // an error without an answer
 	}
+	if status == "12" {
+		return nil, fmt.Errorf("call %s: %w", method, errUnimplemented)
+	}
 	if res.StatusCode != http.StatusOK || status != "0" {
-		return nil, fmt.Errorf("call %s: %s, gRPC status %s", method, res.Status, status)
+		return nil, fmt.Errorf("call %s: %s, gRPC status %s %s", method, res.Status, status, res.Trailer.Get("Grpc-Message"))
 	}
 	if len(body) < 5 || body[0] != 0 || uint64(binary.BigEndian.Uint32(body[1:])) != uint64(len(body)-5) {
 		return nil, fmt.Errorf("call %s: not one plain message", method)
@@ -110,53 +125,33 @@ func (c *cri) list(ctx context.Context, method string) (message, error) {
 }
 
 // message holds the length-delimited fields of a protobuf message by number: strings, bytes and messages.
-type message map[int][][]byte
+type message map[protowire.Number][][]byte
 
 // last returns the value of a field that is not repeated, nil if it is absent.
-func (m message) last(field int) []byte {
+func (m message) last(field protowire.Number) []byte {
 	if all := m[field]; len(all) > 0 {
 		return all[len(all)-1]
 	}
 	return nil
 }
 
-var errMessage = errors.New("protobuf message is cut off or of an unknown form")
-
-// parseMessage reads the wire format: https://protobuf.dev/programming-guides/encoding/.
+// parseMessage reads the wire format.
 func parseMessage(b []byte) (message, error) {
 	m := make(message)
 	for len(b) > 0 {
-		tag, n := binary.Uvarint(b)
-		if n <= 0 {
-			return nil, errMessage
+		field, form, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return nil, protowire.ParseError(n)
 		}
 		b = b[n:]
-		field, size := int(tag>>3), uint64(0)
-		switch tag & 7 {
-		case 0: // varint
-			_, n := binary.Uvarint(b)
-			if n <= 0 {
-				return nil, errMessage
-			}
-			size = uint64(n)
-		case 1:
-			size = 8
-		case 2:
-			length, n := binary.Uvarint(b)
-			if n <= 0 || length > uint64(len(b)-n) {
-				return nil, errMessage
-			}
-			m[field] = append(m[field], b[n:][:length])
-			size = uint64(n) + length
-		case 5:
-			size = 4
-		default:
-			return nil, errMessage
+		if n = protowire.ConsumeFieldValue(field, form, b); n < 0 {
+			return nil, protowire.ParseError(n)
 		}
-		if size > uint64(len(b)) {
-			return nil, errMessage
+		if form == protowire.BytesType {
+			value, _ := protowire.ConsumeBytes(b)
+			m[field] = append(m[field], value)
 		}
-		b = b[size:]
+		b = b[n:]
 	}
 	return m, nil
 }

@@ -27,11 +27,14 @@
 // In this order: host; its name under /run/netns, unless a runtime made it up; namespace/pod of Kubernetes; the container's
 // name, or without it the first 12 digits of its id; the name under /run/docker/netns; the name of its oldest process.
 // The container is that of the oldest process, whose cgroup has its id in its path; if it borrows the network of another
-// container, it is that one. Names of containers come from where they can be had:
+// container, it is that one. Names of containers come from where they can be had, the first of these that knows one:
 //
-//   - Docker and Podman: the Engine API on /run/docker.sock and /run/podman/podman.sock;
 //   - Kubernetes: the CRI on the sockets of containerd, k3s, CRI-O and cri-dockerd;
-//   - Podman and CRI-O without a socket: containers.json of their storage.
+//   - Docker and Podman: the Engine API on /run/docker.sock and /run/podman/podman.sock;
+//   - Podman and CRI-O without a socket: containers.json and volatile-containers.json of their storage;
+//   - rootless Podman and Docker: sockets below /run/user/UID, storage in the user's home.
+//
+// Rootless Podman with cgroup v1 puts its containers into no cgroup of their own: they are called like their processes.
 //
 // They are asked when a container is new, and every 10 s, since people rename containers.
 package inventory

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -48,7 +49,7 @@ func (e *engine) containers(ctx context.Context) ([]container, error) {
 		Labels     map[string]string
 		HostConfig struct{ NetworkMode string }
 	}
-	if err := json.NewDecoder(res.Body).Decode(&list); err != nil {
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxAnswer)).Decode(&list); err != nil {
 		return nil, fmt.Errorf("list containers: %w", err)
 	}
 	if list == nil {

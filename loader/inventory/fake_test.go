@@ -149,7 +149,7 @@ func (h *host) serve(server *http.Server, socket string) {
 }
 
 // cri serves a pod and a container in it as containerd does: gRPC, which is HTTP/2 with trailers.
-func (h *host) cri(socket, podID, namespace, pod, containerID string) {
+func (h *host) cri(version, socket, podID, namespace, pod, containerID string) {
 	answer := map[string][]byte{
 		"ListPodSandbox": field(1, field(1, []byte(podID)),
 			field(2, field(1, []byte(pod)), field(2, []byte("uid")), field(3, []byte(namespace)), []byte{4 << 3, 1}),
@@ -157,7 +157,11 @@ func (h *host) cri(socket, podID, namespace, pod, containerID string) {
 		"ListContainers": field(1, field(1, []byte(containerID)), field(2, []byte(podID)), field(3, field(1, []byte("nginx")))),
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /runtime.v1.RuntimeService/{method}", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/grpc")
+		w.Header().Set("Grpc-Status", "12")
+	})
+	mux.HandleFunc("POST /runtime."+version+".RuntimeService/{method}", func(w http.ResponseWriter, r *http.Request) {
 		message, ok := answer[r.PathValue("method")]
 		if !ok || r.ProtoMajor != 2 || r.Header.Get("Content-Type") != "application/grpc" {
 			w.Header().Set("Grpc-Status", "12")

@@ -33,7 +33,7 @@ type Namespace struct {
 	Process string
 	// Container that this process is in, or whose network that one uses; zero if it is in none.
 	Container Container
-	// Guests are other containers that use the network of Container, by name. Of a pod, all.
+	// Guests are other containers that are in it or use the network of Container, by name. Of a pod, all.
 	Guests []Container
 }
 
@@ -100,17 +100,25 @@ type scanner struct {
 	dev  uint64 // of the file system whose files namespaces are
 	host uint64 // inode
 
-	names     map[uint64][]string  // paths, by inode
-	strays    map[string]time.Time // paths that are no namespaces, since when
-	processes map[uint64]process   // the oldest, by inode
-	looked    int
-	skipped   map[Skip]int
-	runtimes  runtimes
+	names      map[uint64][]string  // paths, by inode
+	strays     map[string]time.Time // paths that are no namespaces, since when
+	processes  map[uint64]process   // the oldest, by inode
+	members    map[int]member       // by pid
+	containers map[uint64][]string  // ids of those that have processes there, sorted, by inode; not the host's
+	looked     int
+	skipped    map[Skip]int
+	runtimes   runtimes
 }
 
 // newScanner begins with what does not change.
 func newScanner(root string) (*scanner, error) {
-	s := &scanner{root: root, processes: make(map[uint64]process), runtimes: newRuntimes(root)}
+	s := &scanner{
+		root:       root,
+		processes:  make(map[uint64]process),
+		members:    make(map[int]member),
+		containers: make(map[uint64][]string),
+		runtimes:   newRuntimes(root),
+	}
 	var own unix.Stat_t
 	if err := unix.Stat(root+"/proc/self/ns/net", &own); err != nil {
 		return nil, fmt.Errorf("look at network namespaces: /proc/self/ns/net: %w; is /proc mounted?", err)
@@ -163,6 +171,12 @@ func (s *scanner) namespace(ino uint64) Namespace {
 	if p.container != "" {
 		n.Container, n.Guests = s.runtimes.container(p.container)
 	}
+	for _, id := range s.containers[ino] {
+		if !n.Has(id) {
+			n.Guests = append(n.Guests, s.runtimes.named(id))
+		}
+	}
+	slices.SortFunc(n.Guests, func(a, b Container) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
 	n.Label = label(&n)
 	return n
 }
@@ -170,9 +184,9 @@ func (s *scanner) namespace(ino uint64) Namespace {
 // nameContainers asks the runtimes for the names of containers if that is due. It reports whether they said something new.
 func (s *scanner) nameContainers(ctx context.Context) bool {
 	ids := make(map[string]bool)
-	for _, p := range s.processes {
-		if p.container != "" {
-			ids[p.container] = true
+	for _, in := range s.containers {
+		for _, id := range in {
+			ids[id] = true
 		}
 	}
 	return s.runtimes.refresh(ctx, ids)

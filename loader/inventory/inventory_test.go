@@ -3,10 +3,13 @@ package inventory
 import (
 	"fmt"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var (
@@ -211,21 +214,76 @@ func TestCRI(t *testing.T) {
 	h := newHost(t)
 	h.process(20, 100, "nginx", "0::/kubepods.slice/cri-containerd-"+idB+".scope", 10)
 	h.process(30, 200, "pause", "0::/kubepods.slice/cri-containerd-"+idC+".scope", 10)
-	h.cri("/run/containerd/containerd.sock", idA, "shop", "web-5d9c", idB)
-	h.cri("/run/crio/crio.sock", idC, "prod", "db-0", strings.Repeat("e", 64))
+	h.cri("v1", "/run/containerd/containerd.sock", idA, "shop", "web-5d9c", idB)
+	h.cri("v1alpha2", "/run/crio/crio.sock", idC, "prod", "db-0", strings.Repeat("e", 64))
 	s := h.scanner()
 	if got := labels(s); got != "prod/db-0 shop/web-5d9c host" {
 		t.Errorf("labels %q", got)
 	}
 }
 
+// stored is a list of containers/storage.
+func stored(id, name string) string {
+	return `[{"id":"` + id + `","names":["` + name + `"],"image":"x","layer":"y","metadata":"{}","created":"2026-01-01T00:00:00Z"},{"id":"x"}]`
+}
+
+// TestStorage: names of all drivers, also of containers that go when they end.
 func TestStorage(t *testing.T) {
 	h := newHost(t)
 	h.process(20, 100, "httpd", "0::/machine.slice/libpod-"+idA+".scope/container", 10)
-	h.write(storageDir+"/overlay-containers/containers.json",
-		`[{"id":"`+idA+`","names":["web"],"image":"x","layer":"y","metadata":"{}","created":"2026-01-01T00:00:00Z"},{"id":"`+idB+`"}]`)
-	if got := labels(h.scanner()); got != "web host" {
+	h.process(21, 101, "httpd", "0::/machine.slice/libpod-"+idB+".scope/container", 10)
+	h.process(22, 102, "httpd", "0::/machine.slice/libpod-"+idC+".scope/container", 10)
+	h.write("/var/lib/containers/storage/overlay-containers/containers.json", stored(idA, "web"))
+	h.write("/var/lib/containers/storage/btrfs-containers/volatile-containers.json", stored(idB, "once"))
+	h.write("/run/containers/storage/vfs-containers/volatile-containers.json", stored(idC, "until-boot"))
+	h.write("/run/containers/storage/overlay-containers/containers.json", "[{")
+	if got := labels(h.scanner()); got != "once until-boot web host" {
 		t.Errorf("labels %q", got)
+	}
+}
+
+// TestUsers: names that users gave, by their sockets and lists; what a user makes of these does not stop us.
+func TestUsers(t *testing.T) {
+	h := newHost(t)
+	const scope = "0::/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-"
+	h.process(20, 100, "httpd", scope+idA+".scope/container", 10)
+	h.process(21, 101, "httpd", scope+idB+".scope/container", 10)
+	h.process(22, 102, "httpd", "0::/machine.slice/libpod-"+idC+".scope/container", 10)
+	h.write("/etc/passwd", "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\n")
+	h.engine("/run/user/1000/podman/podman.sock", func() []fakeContainer { return []fakeContainer{{ID: idA, Name: "hers"}, {ID: idC, Name: "lie"}} })
+	h.write("/run/user/1001/x", "")
+	h.write("/home/bob/.local/share/containers/storage/vfs-containers/containers.json", stored(idB, "his"))
+	h.write("/var/lib/containers/storage/overlay-containers/containers.json", stored(idC, "roots"))
+	if err := unix.Mkfifo(h.root+"/home/bob/.local/share/containers/storage/vfs-containers/a-containers.json", 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/zero", h.root+"/home/bob/.local/share/containers/storage/vfs-containers/b-containers.json"); err != nil {
+		t.Fatal(err)
+	}
+	if got := labels(h.scanner()); got != "hers his roots host" {
+		t.Errorf("labels %q", got)
+	}
+}
+
+// TestGuests: a container is in the namespace where its processes are, also if no runtime says so.
+func TestGuests(t *testing.T) {
+	h := newHost(t)
+	h.process(20, 100, "nginx", "0::/machine.slice/libpod-"+idA+".scope", 10)
+	h.process(21, 100, "sh", "0::/machine.slice/libpod-"+idB+".scope", 11)
+	h.write("/var/lib/containers/storage/overlay-containers/containers.json", stored(idA, "web"))
+	h.write("/var/lib/containers/storage/vfs-containers/containers.json", stored(idB, "debug"))
+	s := h.scanner()
+	if n := s.namespaces()[0]; n.Label != "web" || !n.Has("debug") || !n.Has(idB) || len(n.Guests) != 1 {
+		t.Errorf("%s has guests %v", n.Label, n.Guests)
+	}
+	h.remove("/proc/21")
+	h.rescan(s)
+	if n := s.namespaces()[0]; n.Has("debug") {
+		t.Errorf("it has guests %v after they ended", n.Guests)
+	}
+	h.process(22, 100, "sh", "0::/machine.slice/libpod-"+idB+".scope", 12)
+	if !s.executed(22) || !slices.ContainsFunc(s.namespaces(), func(n Namespace) bool { return n.Has("debug") }) {
+		t.Error("the guest that has begun is not there")
 	}
 }
 
@@ -246,7 +304,7 @@ func TestParseMessage(t *testing.T) {
 			t.Errorf("first %d bytes: %v", n, err)
 		}
 	}
-	if _, err := parseMessage([]byte{1<<3 | 3}); err == nil {
-		t.Error("a group was accepted")
+	if _, err := parseMessage([]byte{1<<3 | 6}); err == nil {
+		t.Error("a field of an unknown form was accepted")
 	}
 }

@@ -1,7 +1,6 @@
 package inventory
 
 import (
-	"cmp"
 	"context"
 	"maps"
 	"slices"
@@ -25,7 +24,7 @@ type container struct {
 
 // source is a place where containers have names.
 type source interface {
-	// containers returns all there are. The error wraps fs.ErrNotExist if there is no such runtime.
+	// containers returns all there are, if there is such a runtime.
 	containers(context.Context) ([]container, error)
 }
 
@@ -47,7 +46,11 @@ func newRuntimes(root string) runtimes {
 	for _, socket := range engineSockets {
 		r.sources = append(r.sources, newEngine(root+socket))
 	}
-	r.sources = append(r.sources, &storage{root + storageDir})
+	lists := &storage{}
+	for _, dir := range storageDirs {
+		lists.dirs = append(lists.dirs, root+dir)
+	}
+	r.sources = append(r.sources, lists, &users{root})
 	return r
 }
 
@@ -127,9 +130,6 @@ func (r *runtimes) ask(ctx context.Context) {
 			r.guests[owner] = append(r.guests[owner], Container{ID: id, Name: c.name})
 		}
 	}
-	for _, guests := range r.guests {
-		slices.SortFunc(guests, func(a, b Container) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
-	}
 	for id := range r.missing {
 		if _, ok := known[id]; ok {
 			delete(r.missing, id)
@@ -140,8 +140,10 @@ func (r *runtimes) ask(ctx context.Context) {
 // container returns the container that the network of this one belongs to, and the others that use it.
 func (r *runtimes) container(id string) (owner Container, guests []Container) {
 	id = r.ownerOf(id)
-	return Container{ID: id, Name: r.known[id].name}, r.guests[id]
+	return r.named(id), slices.Clone(r.guests[id])
 }
+
+func (r *runtimes) named(id string) Container { return Container{ID: id, Name: r.known[id].name} }
 
 func (r *runtimes) ownerOf(id string) string {
 	const most = 3 // the network of one that uses another's, and no circles

@@ -72,10 +72,16 @@ func boolInt(b bool) int {
 	return 0
 }
 
-// scanProcesses looks at all processes. It reads one link for each, and more only of the oldest of a namespace that is new.
-// It reports whether something changed.
+// member is what is remembered of a process that is not in the host's namespace.
+type member struct {
+	netns     uint64
+	container string // id, empty if in none
+}
+
+// scanProcesses looks at all processes. It reads one link for each, and more only of one that is new in a namespace, and of
+// the oldest of each. It reports whether something changed.
 func (s *scanner) scanProcesses() bool {
-	old := maps.Clone(s.processes)
+	old, oldContainers := maps.Clone(s.processes), s.containers
 	s.looked, s.skipped = 0, make(map[Skip]int)
 	pids := s.pids()
 	if len(pids) > 0 && pids[0] != 1 {
@@ -103,7 +109,38 @@ func (s *scanner) scanProcesses() bool {
 	for ino, pids := range members {
 		s.setOldest(ino, pids)
 	}
-	return !maps.Equal(old, s.processes)
+	s.setContainers(members)
+	return !maps.Equal(old, s.processes) || !maps.EqualFunc(oldContainers, s.containers, slices.Equal)
+}
+
+// setContainers finds out which containers are in each namespace: not every runtime says whose network one uses.
+func (s *scanner) setContainers(members map[uint64][]int) {
+	old := s.members
+	s.members, s.containers = make(map[int]member), make(map[uint64][]string)
+	for ino, pids := range members {
+		if ino == s.host {
+			continue
+		}
+		for _, pid := range pids {
+			m, ok := old[pid]
+			if !ok || m.netns != ino {
+				m = member{ino, s.containerOf(pid)}
+			}
+			s.members[pid] = m
+			s.addContainer(m)
+		}
+	}
+}
+
+// addContainer reports whether it was not known to be there.
+func (s *scanner) addContainer(m member) bool {
+	in := s.containers[m.netns]
+	i, known := slices.BinarySearch(in, m.container)
+	if known || m.container == "" {
+		return false
+	}
+	s.containers[m.netns] = slices.Insert(slices.Clone(in), i, m.container)
+	return true
 }
 
 // executed looks at a process that called exec, and reports whether something changed.
@@ -112,16 +149,19 @@ func (s *scanner) executed(pid int) bool {
 	if err != nil || ino == s.host {
 		return false
 	}
+	m := member{ino, s.containerOf(pid)}
+	s.members[pid] = m
+	changed := s.addContainer(m)
 	old, ok := s.processes[ino]
 	if ok && old.pid != pid {
-		return false
+		return changed
 	}
 	now := s.look(pid)
 	if now.name == "" {
-		return false // it has ended
+		return changed // it has ended
 	}
 	s.processes[ino] = now
-	return now != old
+	return changed || now != old
 }
 
 // setOldest finds out which process of a namespace is the oldest. The one that was the oldest is so while it is there.
@@ -147,8 +187,13 @@ func (s *scanner) setOldest(ino uint64, pids []int) {
 
 // look reads what concerns us of a process that is not in the host's namespace.
 func (s *scanner) look(pid int) process {
-	cgroup, _ := os.ReadFile(s.procPath(pid, "cgroup")) // empty if it has ended
-	return process{pid: pid, name: s.commOf(pid), container: containerOf(string(cgroup))}
+	return process{pid: pid, name: s.commOf(pid), container: s.containerOf(pid)}
+}
+
+// containerOf returns the id of the container that a process is in, empty if it is in none or has ended.
+func (s *scanner) containerOf(pid int) string {
+	cgroup, _ := os.ReadFile(s.procPath(pid, "cgroup"))
+	return containerOf(string(cgroup))
 }
 
 // pids are those of all processes that /proc shows, in ascending order.

@@ -229,6 +229,7 @@ func (w *Watcher) roused() {
 	for _, id := range ids {
 		delete(w.told, id)
 		delete(w.scanner.processes, id.Ino)
+		delete(w.scanner.containers, id.Ino)
 	}
 	w.scanner.scanNames()
 	w.scanBy(w.scanned.Add(scanAtMostEvery))

@@ -39,7 +39,7 @@ func StartDocker(tb testing.TB) *Docker {
 	d.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", dockerSocket)
 	}}
-	busybox, err := os.ReadFile("/bin/busybox")
+	files, err := webFiles()
 	if err == nil {
 		_, err = exec.LookPath("dockerd")
 	}
@@ -54,7 +54,7 @@ func StartDocker(tb testing.TB) *Docker {
 	}
 	d.NS.Up("lo")
 	d.start()
-	if err := d.call("POST", "/images/create?fromSrc=-&repo=busybox&tag=test", image(tb, busybox), nil); err != nil {
+	if err := d.call("POST", "/images/create?fromSrc=-&repo=busybox&tag=test", bytes.NewReader(tarOf(tb, files)), nil); err != nil {
 		tb.Fatal(err)
 	}
 	return d
@@ -92,17 +92,26 @@ func (d *Docker) start() {
 	})
 }
 
-// image is a file system with busybox, and a page to serve.
-func image(tb testing.TB, busybox []byte) io.Reader {
+// A file of the file system of a container.
+type file struct {
+	name    string
+	mode    os.FileMode
+	content []byte
+}
+
+// webFiles are what it takes to run a web server: busybox, and a page.
+func webFiles() ([]file, error) {
+	busybox, err := os.ReadFile("/bin/busybox")
+	return []file{{"bin/busybox", 0o755, busybox}, {"www/index.html", 0o644, []byte("hello\n")}}, err
+}
+
+// tarOf packs files.
+func tarOf(tb testing.TB, files []file) []byte {
 	tb.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
-	for _, f := range []struct {
-		name    string
-		mode    int64
-		content []byte
-	}{{"bin/busybox", 0o755, busybox}, {"www/index.html", 0o644, []byte("hello\n")}} {
-		err := w.WriteHeader(&tar.Header{Name: f.name, Mode: f.mode, Size: int64(len(f.content))})
+	for _, f := range files {
+		err := w.WriteHeader(&tar.Header{Name: f.name, Mode: int64(f.mode), Size: int64(len(f.content))})
 		if err == nil {
 			_, err = w.Write(f.content)
 		}
@@ -113,7 +122,7 @@ func image(tb testing.TB, busybox []byte) io.Reader {
 	if err := w.Close(); err != nil {
 		tb.Fatal(err)
 	}
-	return &b
+	return b.Bytes()
 }
 
 // call does a request of the Engine API and reads the answer into result, if that is not nil.
