@@ -34,7 +34,7 @@ func TestDocker(t *testing.T) {
 	waitContainer()
 	t.Run("published port", func(t *testing.T) {
 		// From the host, to an address of its own: its firewall translates it to the container's.
-		s.waitForHandshake(get(t, d.NS, fmt.Sprintf("172.17.0.1:%d", publishedPort)))
+		s.waitForHandshake("web", get(t, d.NS, fmt.Sprintf("172.17.0.1:%d", publishedPort)))
 		s.waitFor(1, "handshakes_total", label("netns", "web"), label("role", "responder"), label("outcome", "completed"))
 		s.waitFor(1, "handshakes_total", label("netns", d.NS.Name), label("role", "originator"), label("outcome", "completed"))
 		s.waitFor(1, "teardowns_total", label("netns", "web"), label("role", "responder"))
@@ -59,7 +59,7 @@ func TestDocker(t *testing.T) {
 		<-loaded
 		waitContainer()
 		for range 5 {
-			s.waitForHandshake(get(t, d.NS, fmt.Sprintf("172.17.0.1:%d", publishedPort)))
+			s.waitForHandshake("web", get(t, d.NS, fmt.Sprintf("172.17.0.1:%d", publishedPort)))
 		}
 	})
 	if log := s.end(); strings.Contains(log, "level=ERROR") {
@@ -68,9 +68,9 @@ func TestDocker(t *testing.T) {
 }
 
 // waitForHandshake waits until the web server was seen to have completed one with a client, once.
-func (s *session) waitForHandshake(client net.Addr) {
+func (s *session) waitForHandshake(netns string, client net.Addr) {
 	s.tb.Helper()
-	line := regexp.MustCompile(`(?m) web +eth0 +` + regexp.QuoteMeta(client.String()) + ` > \S+:80 +responder +handshake completed `)
+	line := regexp.MustCompile(`(?m) ` + regexp.QuoteMeta(netns) + ` +eth0 +` + regexp.QuoteMeta(client.String()) + ` > \S+:80 +responder +handshake completed `)
 	nettest.Eventually(s.tb, 20*time.Second, func() error {
 		if n := len(line.FindAllString(s.stdout.String(), -1)); n != 1 {
 			return fmt.Errorf("%d handshakes of %s in\n%s", n, client, s.stdout.String())
