@@ -24,6 +24,7 @@ type machine struct {
 	console     string
 	packages    string // that have the emulator
 	timeout     time.Duration
+	memory      string // as qemu takes it
 }
 
 func machineOf(arch string) (machine, error) {
@@ -94,8 +95,6 @@ const (
 	modulesDir = "/modules"
 )
 
-const memory = "2G"
-
 // boot runs jobs inside a kernel. What they write goes to out as it comes. It returns the results of those that came to
 // their end; the error is a *machineError if not all did.
 func boot(ctx context.Context, m machine, k kernel, files *initramfs, jobs []job, out io.Writer) ([]result, error) {
@@ -165,7 +164,7 @@ func emulate(ctx context.Context, m machine, k kernel, initrd string, out io.Wri
 	ctx, cancel := context.WithTimeout(ctx, m.timeout)
 	defer cancel()
 	args := append(m.emulator[1:len(m.emulator):len(m.emulator)],
-		"-accel", "tcg,thread=multi", "-smp", "2", "-m", memory,
+		"-accel", "tcg,thread=multi", "-smp", "2", "-m", m.memory,
 		"-display", "none", "-serial", "stdio", "-monitor", "none", "-nic", "none", "-no-reboot",
 		"-kernel", k.image(), "-initrd", initrd,
 		// Level 1 is silent but for emergencies; a panic shows all, and ends the machine.

@@ -48,6 +48,7 @@ type options struct {
 	kernels string
 	exec    string
 	timeout time.Duration
+	memory  string
 }
 
 func run(ctx context.Context, args []string) (int, error) {
@@ -57,6 +58,7 @@ func run(ctx context.Context, args []string) (int, error) {
 	flags.StringVar(&o.kernels, "kernels", "", "names of kernels, separated by commas or spaces; all by default")
 	flags.StringVar(&o.exec, "exec", "", "run the test binary that follows inside this kernel")
 	flags.DurationVar(&o.timeout, "timeout", 5*time.Minute, "the longest that one emulated machine may take")
+	flags.StringVar(&o.memory, "memory", "2G", "of the emulated machine, as qemu takes it")
 	if err := flags.Parse(args); err != nil {
 		return 2, nil // it has said why
 	}
@@ -64,7 +66,7 @@ func run(ctx context.Context, args []string) (int, error) {
 	if err != nil {
 		return 2, err
 	}
-	m.timeout = o.timeout
+	m.timeout, m.memory = o.timeout, o.memory
 	cache, err := cacheDir()
 	if err != nil {
 		return exitFailed, err
