@@ -35,7 +35,7 @@ func registry(m *Metrics) *prometheus.Registry {
 func exposition(tb testing.TB, m *Metrics) string {
 	tb.Helper()
 	rec := httptest.NewRecorder()
-	NewHandler(m).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	NewHandler(m, HandlerOptions{}).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	if rec.Code != 200 {
 		tb.Fatalf("scrape: %d\n%s", rec.Code, rec.Body)
 	}
@@ -363,7 +363,7 @@ func BenchmarkScrape(b *testing.B) {
 				fill(m, netns, bb.roles...)
 			}
 			n := len(samples(exposition(b, m), ""))
-			handler := NewHandler(m)
+			handler := NewHandler(m, HandlerOptions{})
 			req := httptest.NewRequest("GET", "/metrics", nil)
 			b.ReportAllocs()
 			for b.Loop() {

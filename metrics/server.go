@@ -1,72 +1,67 @@
 package metrics
 
 import (
-	"bytes"
 	"context"
-	_ "embed"
-	"html/template"
-	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"github.com/prometheus/exporter-toolkit/web"
+	"golang.org/x/net/netutil"
+	"golang.org/x/sync/errgroup"
 )
 
 const (
-	// maxScrapes is how many scrapes run at once; more are told to come again (503). Each holds the whole exposition.
-	maxScrapes = 8
+	// maxConnections is how many are open at once, on each listener. More wait to be accepted, so that whoever opens many
+	// does not take the file descriptors that attaching needs.
+	maxConnections = 512
 	// shutdownGrace is how long Serve waits for requests under way before it cuts them off.
 	shutdownGrace = 3 * time.Second
 )
 
-//go:embed index.html
-var indexHTML string
-
-// NewHandler returns what netobs serves: /metrics with m alone in a registry of its own, /healthz, and a page at / for
-// people. When a source of m fails, so does the scrape (500, with the error as text).
-func NewHandler(m *Metrics) http.Handler {
-	reg := prometheus.NewRegistry()
-	register(reg, m)
-	scrape := promhttp.HandlerFor(reg, promhttp.HandlerOpts{
-		EnableOpenMetrics:   true,
-		MaxRequestsInFlight: maxScrapes,
-	})
-
-	var index bytes.Buffer
-	if err := template.Must(template.New("index").Parse(indexHTML)).Execute(&index, m.build); err != nil {
-		panic(err) // the template is ours and the build is strings
-	}
-
-	// GET includes HEAD.
-	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", scrape)
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		io.WriteString(w, "ok\n")
-	})
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Write(index.Bytes())
-	})
-	return mux
+// ServeOptions for Serve.
+type ServeOptions struct {
+	// ConfigFile says who may ask, and how: the web configuration file of Prometheus' exporters, which is read again for each
+	// connection. Optional.
+	ConfigFile string
+	// Log receives what clients did wrong, at level debug. Optional.
+	Log *slog.Logger
 }
 
-// Serve answers requests on l until ctx is done, then lets those under way finish for a few seconds and cuts off the
-// rest. It closes l. It returns nil after ctx is done, else why serving failed.
-func Serve(ctx context.Context, l net.Listener, h http.Handler) error {
+// Serve answers requests on the listeners until ctx is done, then lets those under way finish for a few seconds and cuts off
+// the rest. It closes the listeners. It returns nil after ctx is done, else why serving failed.
+func Serve(ctx context.Context, listeners []net.Listener, h http.Handler, o ServeOptions) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { // also if there is no listener
+		<-ctx.Done()
+		return nil
+	})
+	for _, l := range listeners {
+		group.Go(func() error { return serve(ctx, l, h, o) })
+	}
+	return group.Wait()
+}
+
+func serve(ctx context.Context, l net.Listener, h http.Handler, o ServeOptions) error {
+	defer l.Close() // also if the configuration is wrong
 	// A client that is slow or silent holds a connection no longer than this.
 	srv := &http.Server{
 		Handler:           h,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      30 * time.Second,
+		WriteTimeout:      time.Minute, // a profile takes 30 s
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
+		ErrorLog:          slog.NewLogLogger(o.Log.Handler(), slog.LevelDebug),
 	}
 	served := make(chan error, 1)
-	go func() { served <- srv.Serve(l) }()
+	go func() {
+		served <- web.Serve(netutil.LimitListener(l, maxConnections), srv, &web.FlagConfig{WebConfigFile: &o.ConfigFile}, o.Log)
+	}()
 
 	select {
 	case err := <-served:

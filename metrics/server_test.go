@@ -3,17 +3,20 @@ package metrics
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
 
 func TestHandler(t *testing.T) {
-	h := NewHandler(busy(t))
+	h := NewHandler(busy(t), HandlerOptions{})
 	for _, tt := range []struct {
 		name, method, path, accept string
 		status                     int
@@ -22,6 +25,7 @@ func TestHandler(t *testing.T) {
 		{"metrics", "GET", "/metrics", "", 200, "text/plain; version=0.0.4", "\nnetobs_handshakes_total{"},
 		{"openmetrics", "GET", "/metrics", "application/openmetrics-text;version=1.0.0", 200, "application/openmetrics-text", "\n# EOF\n"},
 		{"healthz", "GET", "/healthz", "", 200, "text/plain", "ok\n"},
+		{"readyz", "GET", "/readyz", "", 200, "text/plain", "ok\n"},
 		{"index", "GET", "/", "", 200, "text/html", "<small>netobs v1.2.3, go1.26, Linux 6.18.0</small>"},
 		{"unknown path", "GET", "/metric", "", 404, "text/plain", "404 page not found"},
 		{"below a known path", "GET", "/metrics/", "", 404, "text/plain", "404 page not found"},
@@ -48,7 +52,7 @@ func TestHandler(t *testing.T) {
 
 func TestIndexEscapes(t *testing.T) {
 	rec := httptest.NewRecorder()
-	NewHandler(New(Build{Version: "<script>"}, nil)).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
+	NewHandler(New(Build{Version: "<script>"}, nil), HandlerOptions{}).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
 	if strings.Contains(rec.Body.String(), "<script>") {
 		t.Errorf("the version is not escaped:\n%s", rec.Body)
 	}
@@ -57,37 +61,114 @@ func TestIndexEscapes(t *testing.T) {
 func TestFailingSourceFailsScrape(t *testing.T) {
 	m := New(Build{}, func() (Kernel, error) { return Kernel{}, errors.New("read counters: map is gone") })
 	rec := httptest.NewRecorder()
-	NewHandler(m).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+	NewHandler(m, HandlerOptions{}).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	if rec.Code != http.StatusInternalServerError || !strings.Contains(rec.Body.String(), "read counters: map is gone") {
 		t.Errorf("want 500 and the cause, got %d\n%s", rec.Code, rec.Body)
 	}
 }
 
-func TestScrapesAreLimited(t *testing.T) {
+// TestScrapesAreShared: however many want the same form at once, it is made once. Forms are made side by side, not too many.
+func TestScrapesAreShared(t *testing.T) {
+	const each = 5
 	entered, finish := make(chan bool), make(chan bool)
 	h := NewHandler(New(Build{}, func() (Kernel, error) {
 		entered <- true
 		<-finish
 		return Kernel{}, nil
-	}))
-	scrape := func() int {
+	}), HandlerOptions{})
+	var waiting sync.WaitGroup
+	scrape := func(form int) int {
 		rec := httptest.NewRecorder()
-		h.ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
+		req := httptest.NewRequest("GET", "/metrics", nil)
+		req.Header.Set("Accept", fmt.Sprintf("text/plain;q=0.%d", form))
+		waiting.Done()
+		h.ServeHTTP(rec, req)
+		if rec.Code == http.StatusOK && !strings.Contains(rec.Body.String(), "netobs_build_info{") {
+			t.Errorf("form %d: got\n%s", form, rec.Body)
+		}
 		return rec.Code
 	}
-	codes := make(chan int, maxScrapes)
-	for range maxScrapes {
-		go func() { codes <- scrape() }()
+	codes := make(chan int, each*maxScrapes)
+	for form := range maxScrapes {
+		waiting.Add(1)
+		go func() { codes <- scrape(form) }()
 		<-entered
+		waiting.Add(each - 1)
+		for range each - 1 {
+			go func() { codes <- scrape(form) }()
+		}
 	}
-	if code := scrape(); code != http.StatusServiceUnavailable {
-		t.Errorf("want 503 beyond %d scrapes, got %d", maxScrapes, code)
+	waiting.Wait()
+	waiting.Add(1)
+	if code := scrape(maxScrapes); code != http.StatusServiceUnavailable {
+		t.Errorf("want 503 beyond %d forms, got %d", maxScrapes, code)
 	}
 	close(finish)
-	for range maxScrapes {
+	go func() { // those that came too late to share
+		for range entered {
+		}
+	}()
+	for range each * maxScrapes {
 		if code := <-codes; code != 200 {
 			t.Errorf("want 200, got %d", code)
 		}
+	}
+	close(entered)
+}
+
+// TestFormsAreTheirOwn: who wants another form does not get that of somebody else, nor what the answer depends on otherwise.
+func TestFormsAreTheirOwn(t *testing.T) {
+	h := NewHandler(busy(t), HandlerOptions{})
+	var clients sync.WaitGroup
+	for n := range 60 {
+		accept, encoding := "text/plain", ""
+		if n%2 == 1 {
+			accept = "application/openmetrics-text;version=1.0.0"
+		}
+		if n%3 == 1 {
+			encoding = "gzip"
+		}
+		clients.Go(func() {
+			req := httptest.NewRequest("GET", "/metrics", nil)
+			req.Header.Set("Accept", accept)
+			req.Header.Set("Accept-Encoding", encoding)
+			rec := httptest.NewRecorder()
+			h.ServeHTTP(rec, req)
+			kind, _, _ := strings.Cut(accept, ";")
+			if got := rec.Header(); !strings.HasPrefix(got.Get("Content-Type"), kind) || got.Get("Content-Encoding") != encoding {
+				t.Errorf("asked for %q %q, got %v", accept, encoding, got)
+			}
+		})
+	}
+	clients.Wait()
+}
+
+func TestReadyz(t *testing.T) {
+	var ready atomic.Bool
+	h := NewHandler(busy(t), HandlerOptions{Ready: ready.Load})
+	for _, want := range []int{http.StatusServiceUnavailable, http.StatusOK} {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest("GET", "/readyz", nil))
+		if rec.Code != want {
+			t.Errorf("want %d, got %d %s", want, rec.Code, rec.Body)
+		}
+		ready.Store(true)
+	}
+}
+
+func TestProfiling(t *testing.T) {
+	h := NewHandler(busy(t), HandlerOptions{Profiling: true})
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=1", "/debug/pprof/cmdline"} {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest("GET", path, nil))
+		if rec.Code != http.StatusOK || rec.Body.Len() == 0 {
+			t.Errorf("%s: want 200 and a body, got %d", path, rec.Code)
+		}
+	}
+	rec := httptest.NewRecorder()
+	h.ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
+	if !strings.Contains(rec.Body.String(), "/debug/pprof/") {
+		t.Errorf("the index does not tell:\n%s", rec.Body)
 	}
 }
 
@@ -100,7 +181,7 @@ func serving(t *testing.T, h http.Handler) (addr string, stop func(), result <-c
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, l, h) }()
+	go func() { done <- Serve(ctx, []net.Listener{l}, h, ServeOptions{}) }()
 	return l.Addr().String(), stop, done
 }
 
@@ -117,7 +198,7 @@ func mustReturn(t *testing.T, result <-chan error) error {
 }
 
 func TestServeHead(t *testing.T) {
-	addr, stop, result := serving(t, NewHandler(busy(t)))
+	addr, stop, result := serving(t, NewHandler(busy(t), HandlerOptions{}))
 	for _, path := range []string{"/", "/metrics", "/healthz"} {
 		resp, err := http.Head("http://" + addr + path)
 		if err != nil {
@@ -145,7 +226,7 @@ func TestServeStoppedBeforeItBegan(t *testing.T) {
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	stop()
-	if err := Serve(ctx, l, http.NotFoundHandler()); err != nil {
+	if err := Serve(ctx, []net.Listener{l}, http.NotFoundHandler(), ServeOptions{}); err != nil {
 		t.Errorf("want nil, got %v", err)
 	}
 	if _, err := l.Accept(); !errors.Is(err, net.ErrClosed) {
@@ -190,6 +271,7 @@ func TestServeFinishesRequests(t *testing.T) {
 }
 
 func TestServeCutsOffTheSilent(t *testing.T) {
+	t.Parallel()
 	started := make(chan bool)
 	addr, stop, result := serving(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		started <- true
@@ -214,7 +296,7 @@ func TestServeReportsFailure(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Close()
-	if err := Serve(t.Context(), l, http.NotFoundHandler()); !errors.Is(err, net.ErrClosed) {
+	if err := Serve(t.Context(), []net.Listener{l}, http.NotFoundHandler(), ServeOptions{}); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("want net.ErrClosed, got %v", err)
 	}
 }

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"sync/atomic"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -17,23 +17,21 @@ import (
 // attachOptions are the flags of attach.
 type attachOptions struct {
 	target
-	output    string
-	listen    string
-	listenSet bool
+	output string
+	web    webOptions
 }
 
 func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 	o.target.addFlags(fs)
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print connections: text, json or none")
-	fs.StringVar(&o.listen, "listen", defaultListen,
-		"`address` to serve metrics on, empty for none; without the flag, the next\nfree port is taken")
+	o.web.addFlags(fs)
 	o.addTuning(fs)
 }
 
 // validate returns all that is wrong with the flags.
 func (o *attachOptions) validate() error {
 	_, err := newSink(o.output, io.Discard)
-	return errors.Join(o.target.validate(), err, checkListen(o.listen))
+	return errors.Join(o.target.validate(), err, o.web.validate())
 }
 
 func newAttach(stdout, stderr io.Writer) *cobra.Command {
@@ -49,10 +47,10 @@ metrics. Ctrl-C ends it, prints a summary and leaves nothing behind.`,
   netobs attach --pid 1234 --output json | jq 'select(.outcome == "refused")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.web.complete(cmd.Flags())
 			if err := o.validate(); err != nil {
 				return usageError{err, cmd.CommandPath()}
 			}
-			o.listenSet = cmd.Flags().Changed("listen")
 			return attach(cmd.Context(), o, stdout, stderr)
 		},
 	}
@@ -66,34 +64,33 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) erro
 	if err != nil {
 		return err
 	}
-	listener, err := listen(o.listen, o.listenSet)
+	if err := o.web.checkConfig(); err != nil {
+		return err
+	}
+	listeners, err := o.web.open()
 	if err != nil {
 		return err
 	}
-	if listener != nil {
+	for _, listener := range listeners {
 		defer listener.Close()
 	}
+	var ready atomic.Bool
 	l := live{
 		target:    &o.target,
 		out:       out,
 		listeners: o.output != outputNone,
 		stderr:    stderr,
-		beside:    func(ctx context.Context, p *pipeline) error { return serve(ctx, listener, p.metrics) },
+		beside: func(ctx context.Context, p *pipeline) error {
+			h := metrics.NewHandler(p.metrics, metrics.HandlerOptions{Ready: ready.Load, Profiling: o.web.pprof})
+			return metrics.Serve(ctx, listeners, h, metrics.ServeOptions{ConfigFile: o.web.config, Log: o.logger(stderr)})
+		},
 		ready: func() {
-			if listener != nil {
-				fmt.Fprintf(stderr, "metrics on http://%s/metrics\n", listener.Addr())
+			ready.Store(true)
+			for _, listener := range listeners {
+				fmt.Fprintf(stderr, "metrics on %s://%s/metrics\n", o.web.scheme(), listener.Addr())
 			}
 		},
 		ended: func(p *pipeline, took time.Duration) error { return printSummary(stderr, p, took) },
 	}
 	return l.watch(ctx)
-}
-
-// serve serves metrics, or without a listener waits for the end.
-func serve(ctx context.Context, l net.Listener, m *metrics.Metrics) error {
-	if l == nil {
-		<-ctx.Done()
-		return nil
-	}
-	return metrics.Serve(ctx, l, metrics.NewHandler(m))
 }

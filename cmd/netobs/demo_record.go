@@ -100,7 +100,7 @@ func scrape(m *metrics.Metrics) ([]byte, error) {
 		return nil, err
 	}
 	page := page{header: make(http.Header), status: http.StatusOK}
-	metrics.NewHandler(m).ServeHTTP(&page, req)
+	metrics.NewHandler(m, metrics.HandlerOptions{}).ServeHTTP(&page, req)
 	if page.status != http.StatusOK {
 		return nil, fmt.Errorf("gather metrics: %s", bytes.TrimSpace(page.Bytes()))
 	}

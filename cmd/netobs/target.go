@@ -130,6 +130,10 @@ func (t *target) options(namespaces []loader.Netns, w io.Writer) loader.Options 
 		Hooks:      t.hooks,
 		FastAttach: t.fastAttach,
 		BPF:        t.limits.bpf,
-		Log:        slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: t.logLevel})),
+		Log:        t.logger(w),
 	}
+}
+
+func (t *target) logger(w io.Writer) *slog.Logger {
+	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{Level: t.logLevel}))
 }
