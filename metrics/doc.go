@@ -3,37 +3,38 @@
 //
 // All names begin with netobs_. A segment is a TCP header with its payload; an observation point is one direction of one
 // network interface in one network namespace (netns); a handshake is the exchange that opens a connection (SYN, SYN-ACK,
-// ACK) and a teardown the one that ends it (FIN or RST). Units are those of the name's ending; everything else is a count.
+// ACK) and a teardown the one that ends it (FIN or RST). "netobs metrics" prints this table; the level is the first of attach's
+// --metrics that has the metric.
 //
-//	name                             type       labels                                 unit         meaning
-//	segments_total                   counter    netns, interface, direction            segments     TCP segments that passed the point
-//	segment_bytes_total              counter    netns, interface, direction            bytes        TCP payload they carried
-//	flags_total                      counter    netns, interface, direction, flag      segments     segments with this control bit set
-//	handshakes_total                 counter    netns, role, outcome                   handshakes   attempts to open a connection whose outcome is known
-//	handshake_duration_seconds       histogram  netns, role, leg                       seconds      how long completed handshakes took, from the first transmission
-//	handshake_retransmissions_total  counter    netns, role, segment                   segments     handshake segments sent again
-//	connections_unseen_total         counter    netns, role                            connections  connections first seen after their handshake
-//	teardowns_total                  counter    netns, role, teardown, closer          connections  connections that ended
-//	connection_duration_seconds      histogram  netns, role                            seconds      how long connections lasted, from first SYN to FIN or RST
-//	connections                      gauge      netns, role, state                     connections  connections open now
-//	late_segments_total              counter    netns                                  segments     segments of connections that had already ended
-//	control_segments_total           counter    netns, interface, disposition          segments     control segments by what became of them in the kernel
-//	control_segments_seen_total      counter    netns, interface                       segments     control segments before any decision
-//	unparsed_packets_total           counter    netns, interface, reason               packets      packets that are TCP, or may be, but were not decoded
-//	records_read_total               counter                                           records      control segments that arrived in the program
-//	listen_overflows_total           counter    netns                                  connections  turned away by a full accept queue (the kernel's own count)
-//	listen_drops_total               counter    netns                                  segments     dropped by listening sockets for any reason (the kernel's own count)
-//	bpf_runs_total                   counter    hook                                   runs         of netobs' programs in the kernel, while it keeps statistics
-//	bpf_run_seconds_total            counter    hook                                   seconds      that they took
-//	tracker_evictions_total          counter                                           connections  connections given up because the table was full
-//	tracker_connections              gauge                                             connections  connections in the table now
-//	tracker_capacity                 gauge                                             connections  connections the table can hold
-//	observation_points               gauge      netns, hook                            points       points being watched now
-//	attach_errors_total              counter    netns, reason                          errors       failed attempts to watch an interface
-//	build_info                       gauge      version, go, kernel                                 always 1; the labels tell what is running
+//	name                             type       labels                             unit         level    meaning
+//	segments_total                   counter    netns, interface, direction        segments     default  TCP segments that passed the point
+//	segment_bytes_total              counter    netns, interface, direction        bytes        default  TCP payload they carried
+//	flags_total                      counter    netns, interface, direction, flag  segments     default  segments with this control bit set
+//	handshakes_total                 counter    netns, role, outcome               handshakes   minimal  attempts to open a connection whose outcome is known
+//	handshake_duration_seconds       histogram  netns, role, leg                   seconds      minimal  how long completed handshakes took, from the first transmission; minimal: total only
+//	handshake_retransmissions_total  counter    netns, role, segment               segments     minimal  handshake segments sent again
+//	connections_unseen_total         counter    netns, role                        connections  default  connections first seen after their handshake
+//	teardowns_total                  counter    netns, role, teardown, closer      connections  minimal  connections that ended
+//	connection_duration_seconds      histogram  netns, role                        seconds      default  how long connections lasted, from first SYN to FIN or RST
+//	connections                      gauge      netns, role, state                 connections  minimal  connections open now
+//	late_segments_total              counter    netns                              segments     default  segments of connections that had already ended
+//	listen_overflows_total           counter    netns                              connections  minimal  turned away by a full accept queue; the kernel's own count
+//	listen_drops_total               counter    netns                              segments     minimal  dropped by listening sockets for any reason; the kernel's own count
+//	control_segments_total           counter    netns, interface, disposition      segments     minimal  control segments by what became of them in the kernel
+//	control_segments_seen_total      counter    netns, interface                   segments     default  control segments before any decision
+//	unparsed_packets_total           counter    netns, interface, reason           packets      default  packets that are TCP, or may be, but were not decoded
+//	records_read_total               counter                                       records      default  control segments that arrived in the program
+//	tracker_evictions_total          counter                                       connections  minimal  connections given up because the table was full
+//	tracker_connections              gauge                                         connections  minimal  connections in the table now
+//	tracker_capacity                 gauge                                         connections  minimal  connections the table can hold
+//	observation_points               gauge      netns, hook                        points       minimal  points being watched now
+//	attach_errors_total              counter    netns, reason                      errors       minimal  failed attempts to watch an interface
+//	bpf_runs_total                   counter    hook                               runs         default  of the points' programs, tail calls not counted; while the kernel keeps statistics
+//	bpf_run_seconds_total            counter    hook                               seconds      default  CPU time they took, tail calls included
+//	build_info                       gauge      version, go, kernel                             minimal  always 1; the labels tell what is running
 //
 // Beside them stands what concerns the process, under the names that all programs have for it: process_resident_memory_bytes,
-// process_cpu_seconds_total, process_open_fds and others.
+// process_cpu_seconds_total, process_open_fds and others; with the level full also what the Go runtime does, go_*.
 //
 // # Reading them
 //

@@ -59,6 +59,11 @@ func connection(netns string) *decode.Connection {
 // tutorial took place: one request answered, one refused, and a little of everything else.
 func busy(tb testing.TB) *Metrics {
 	tb.Helper()
+	return busyAt(tb, LevelDefault)
+}
+
+func busyAt(tb testing.TB, level Level) *Metrics {
+	tb.Helper()
 	points := pod("test")
 	lo := &points[0]
 	lo.Segments, lo.Bytes = 14, 1337
@@ -76,7 +81,7 @@ func busy(tb testing.TB) *Metrics {
 			Runs:              []HookRuns{{"tcx", 15, 1500 * time.Nanosecond}},
 			RecordsRead:       7,
 		}, nil
-	})
+	}, Options{Level: level})
 
 	m.ObserveHandshake(handshake("test"))
 	refused := handshake("test")

@@ -68,7 +68,7 @@ type HookRuns struct {
 var flagLabels = [8]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}
 
 // addTo adds the kernel's counters to s.
-func (k *Kernel) addTo(s sums) {
+func (k *Kernel) addTo(s *sums) {
 	for i := range k.Points {
 		p := &k.Points[i]
 		s.add(segmentsTotal, p.Segments, p.Netns, p.Interface, p.Direction)

@@ -16,12 +16,23 @@ type Build struct {
 	Kernel  string // release it runs on
 }
 
+// Prefix is what the names of all metrics of netobs begin with.
+const Prefix = "netobs_"
+
+// Options for New. The zero value of each field is usable.
+type Options struct {
+	// How much is exported.
+	Level Level
+}
+
 // Metrics counts what the decoder found and is the collector of everything netobs exports. The methods whose names begin
 // with Observe are called by the goroutine that steps the tracker; they never wait for a scrape longer than it takes to
 // copy the counts, or to walk over the histograms when one begins. All methods may be called concurrently.
 type Metrics struct {
+	opts   Options
 	kernel func() (Kernel, error)
 	build  Build
+	descs  map[*family]*prometheus.Desc // of opts.Level
 
 	handshakeDuration  *prometheus.HistogramVec
 	connectionDuration *prometheus.HistogramVec
@@ -36,50 +47,59 @@ type Metrics struct {
 // New returns the metrics of the program described by build. kernel is asked for the kernel's counters at each scrape,
 // from several goroutines when scrapes overlap; what it returns is only read, its error fails the scrape. It may be nil
 // where there is no kernel side.
-func New(build Build, kernel func() (Kernel, error)) *Metrics {
+func New(build Build, kernel func() (Kernel, error), opts Options) *Metrics {
 	if kernel == nil {
 		kernel = func() (Kernel, error) { return Kernel{}, nil }
 	}
-	return &Metrics{
+	m := &Metrics{
+		opts:               opts,
 		kernel:             kernel,
 		build:              build,
-		handshakeDuration:  newHandshakeDuration(),
-		connectionDuration: newConnectionDuration(),
+		descs:              make(map[*family]*prometheus.Desc),
+		handshakeDuration:  newHistogram(handshakeDuration, handshakeBuckets),
+		connectionDuration: newHistogram(connectionDuration, connectionBuckets),
 		histograms:         make(map[string]*durations),
 		namespaces:         make(map[string]*namespace),
 		tallied:            make(map[uint32]decode.NetnsTally),
 	}
+	for _, f := range families {
+		if f.level <= opts.Level {
+			m.descs[f] = f.desc()
+		}
+	}
+	return m
 }
 
 // Describe sends every Desc. It implements prometheus.Collector.
 func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
-	for _, f := range families {
-		ch <- f.desc
+	for _, desc := range m.descs {
+		ch <- desc
 	}
-	m.handshakeDuration.Describe(ch)
-	m.connectionDuration.Describe(ch)
 }
 
 // Collect sends the metrics as they are now. It implements prometheus.Collector.
 func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
-	s := make(sums)
+	s := &sums{m.opts.Level, make(map[series]uint64)}
 	s.add(buildInfo, 1, m.build.Version, m.build.Go, m.build.Kernel)
 
 	// The kernel is asked last, so that what was decoded is counted there too.
 	m.addTo(s)
 	if k, err := m.kernel(); err != nil {
-		ch <- prometheus.NewInvalidMetric(recordsReadTotal.desc, err)
+		ch <- prometheus.NewInvalidMetric(m.descs[buildInfo], err)
 	} else {
 		k.addTo(s)
 	}
-	s.send(ch)
+	s.send(ch, m.descs)
 	m.handshakeDuration.Collect(ch)
 	m.connectionDuration.Collect(ch)
 }
 
-// register registers m under the prefix that every name of netobs has, and what concerns the process under the names that
-// all programs have for it: process_resident_memory_bytes, process_cpu_seconds_total and others.
+// register registers m under Prefix, and what concerns the process under the names that all programs have for it:
+// process_resident_memory_bytes, process_cpu_seconds_total and others.
 func register(reg prometheus.Registerer, m *Metrics) {
-	prometheus.WrapRegistererWithPrefix("netobs_", reg).MustRegister(m)
+	prometheus.WrapRegistererWithPrefix(Prefix, reg).MustRegister(m)
 	reg.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	if m.opts.Level >= LevelFull {
+		reg.MustRegister(collectors.NewGoCollector())
+	}
 }

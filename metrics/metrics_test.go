@@ -5,8 +5,6 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"go/parser"
-	"go/token"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -70,12 +68,12 @@ func wantSamples(tb testing.TB, m *Metrics, part string, want ...string) {
 func TestExposition(t *testing.T) {
 	idle := New(testBuild, func() (Kernel, error) {
 		return Kernel{Points: pod("test"), ObservationPoints: []HookPoints{{"test", "tcx", 3}}}, nil
-	})
+	}, Options{})
 	for _, tt := range []struct {
 		name string
 		m    *Metrics
 	}{
-		{"empty", New(testBuild, nil)},
+		{"empty", New(testBuild, nil, Options{})},
 		{"idle", idle},
 		{"busy", busy(t)},
 	} {
@@ -111,55 +109,6 @@ func TestLint(t *testing.T) {
 	}
 }
 
-// TestDocTable compares the table in doc.go with what is exported.
-func TestDocTable(t *testing.T) {
-	file, err := parser.ParseFile(token.NewFileSet(), "doc.go", nil, parser.ParseComments)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var want []string
-	var typeAt, labelsAt, unitAt int // columns
-	for line := range strings.Lines(file.Doc.Text()) {
-		row, ok := strings.CutPrefix(line, "\t")
-		switch {
-		case !ok:
-		case strings.HasPrefix(row, "name "):
-			typeAt, labelsAt, unitAt = strings.Index(row, "type"), strings.Index(row, "labels"), strings.Index(row, "unit")
-		default:
-			labels := strings.Fields(strings.ReplaceAll(row[labelsAt:unitAt], ",", " "))
-			slices.Sort(labels)
-			want = append(want, fmt.Sprintf("netobs_%s %s %v",
-				strings.TrimSpace(row[:typeAt]), strings.TrimSpace(row[typeAt:labelsAt]), labels))
-		}
-	}
-	slices.Sort(want)
-
-	families, err := registry(busy(t)).Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, f := range families {
-		if !strings.HasPrefix(f.GetName(), "netobs_") {
-			continue
-		}
-		var labels []string
-		for _, l := range f.GetMetric()[0].GetLabel() {
-			labels = append(labels, l.GetName())
-		}
-		got = append(got, fmt.Sprintf("%s %s %v", f.GetName(), strings.ToLower(f.GetType().String()), labels))
-	}
-	if !slices.Equal(want, got) {
-		t.Errorf("doc.go says\n%s\nexported is\n%s", strings.Join(want, "\n"), strings.Join(got, "\n"))
-	}
-
-	descs := make(chan *prometheus.Desc, 100)
-	New(Build{}, nil).Describe(descs)
-	if len(descs) != len(got) {
-		t.Errorf("want %d Descs, as many as families, got %d", len(got), len(descs))
-	}
-}
-
 func TestNativeHistograms(t *testing.T) {
 	families, err := registry(busy(t)).Gather()
 	if err != nil {
@@ -191,7 +140,7 @@ func TestEqualLabelsAddUp(t *testing.T) {
 			ObservationPoints: []HookPoints{{"a", "tcx", 1}, {"a", "tcx", 2}},
 			AttachErrors:      []AttachErrors{{"a", "busy", 1}, {"a", "busy", 2}},
 		}, nil
-	})
+	}, Options{})
 	wantSamples(t, m, `netobs_segments_total{direction="ingress"`, `netobs_segments_total{direction="ingress",interface="eth0",netns="a"} 20`)
 	wantSamples(t, m, `netobs_flags_total{direction="ingress"`, `netobs_flags_total{direction="ingress",flag="SYN",interface="eth0",netns="a"} 6`)
 	wantSamples(t, m, `disposition="reported",interface="eth0"`, `netobs_control_segments_total{disposition="reported",interface="eth0",netns="a"} 4`)
@@ -203,7 +152,7 @@ func TestEqualLabelsAddUp(t *testing.T) {
 }
 
 func TestHostileNames(t *testing.T) {
-	m := New(Build{Version: "\xff"}, func() (Kernel, error) { return Kernel{Points: pod("\xff\n\"")}, nil })
+	m := New(Build{Version: "\xff"}, func() (Kernel, error) { return Kernel{Points: pod("\xff\n\"")}, nil }, Options{})
 	m.ObserveHandshake(handshake("\xff\n\""))
 	wantSamples(t, m, `outcome="completed"`, `netobs_handshakes_total{netns="�\n\"",outcome="completed",role="local"} 1`)
 	m.Forget("\xff\n\"")
@@ -212,14 +161,14 @@ func TestHostileNames(t *testing.T) {
 
 func TestDurations(t *testing.T) {
 	for _, o := range []decode.Outcome{decode.OutcomeRefused, decode.OutcomeUnanswered, decode.OutcomeHalfOpen} {
-		m := New(Build{}, nil)
+		m := New(Build{}, nil, Options{})
 		h := handshake("a")
 		h.Outcome = o
 		m.ObserveHandshake(h)
 		wantSamples(t, m, "handshake_duration")
 	}
 
-	m := New(Build{}, nil)
+	m := New(Build{}, nil, Options{})
 	h := handshake("a")
 	h.ResponderLeg = decode.Leg{Known: true, First: time.Second, Last: time.Millisecond}
 	h.OriginatorLeg.Known, h.Total.Known = false, false
@@ -230,7 +179,7 @@ func TestDurations(t *testing.T) {
 		{Unseen: true, Teardown: decode.TeardownFIN}, {Teardown: decode.TeardownEvicted},
 		{Teardown: decode.TeardownDetached}, {Teardown: decode.TeardownExpired},
 	} {
-		m := New(Build{}, nil)
+		m := New(Build{}, nil, Options{})
 		c.Point = &decode.Point{Netns: "a"}
 		m.ObserveConnection(c)
 		wantSamples(t, m, "connection_duration")
@@ -238,7 +187,7 @@ func TestDurations(t *testing.T) {
 }
 
 func TestFailingSource(t *testing.T) {
-	m := New(testBuild, func() (Kernel, error) { return Kernel{}, errors.New("map is gone") })
+	m := New(testBuild, func() (Kernel, error) { return Kernel{}, errors.New("map is gone") }, Options{})
 	m.ObserveHandshake(handshake("a"))
 	families, err := registry(m).Gather()
 	if err == nil || !strings.Contains(err.Error(), "map is gone") {
@@ -322,7 +271,7 @@ func TestSeriesBudget(t *testing.T) {
 			}
 			m := New(testBuild, func() (Kernel, error) {
 				return Kernel{Points: points, ObservationPoints: []HookPoints{{"a", "tcx", 3}}}, nil
-			})
+			}, Options{})
 			fill(m, "a", tt.roles...)
 			n := len(samples(exposition(t, m), `netns="a"`))
 			t.Logf("%d series", n)
@@ -352,7 +301,7 @@ func BenchmarkScrape(b *testing.B) {
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			var points []PointCounters
-			m := New(testBuild, func() (Kernel, error) { return Kernel{Points: points}, nil })
+			m := New(testBuild, func() (Kernel, error) { return Kernel{Points: points}, nil }, Options{})
 			for i := range 1000 {
 				netns := fmt.Sprintf("namespace-%04d", i)
 				ps := pod(netns)
@@ -376,7 +325,7 @@ func BenchmarkScrape(b *testing.B) {
 
 // BenchmarkTallies is what handing over the tallies of 1 000 namespaces costs the reading goroutine for each batch.
 func BenchmarkTallies(b *testing.B) {
-	m := New(testBuild, nil)
+	m := New(testBuild, nil, Options{})
 	var ts decode.Tallies
 	for i := range 1000 {
 		ts.Netns = append(ts.Netns, tally(uint32(i), fmt.Sprintf("namespace-%04d", i)))
@@ -389,7 +338,7 @@ func BenchmarkTallies(b *testing.B) {
 
 // BenchmarkObserve is what one connection costs the reading goroutine.
 func BenchmarkObserve(b *testing.B) {
-	m := New(testBuild, nil)
+	m := New(testBuild, nil, Options{})
 	h, c := handshake("a"), connection("a")
 	b.ReportAllocs()
 	for b.Loop() {

@@ -33,7 +33,7 @@ type namespace struct {
 }
 
 // addTo adds the counts to s. What has no event yet is left out, but for the outcomes and states of roles that occurred.
-func (n *namespace) addTo(s sums, netns string) {
+func (n *namespace) addTo(s *sums, netns string) {
 	addEvents := func(f *family, n uint64, values ...string) {
 		if n > 0 {
 			s.add(f, n, values...)

@@ -23,7 +23,7 @@ func (m *Metrics) ObserveHandshake(h *decode.Handshake) {
 	}
 	d := m.durations(netns)
 	for leg, l := range [legs]*decode.Leg{&h.ResponderLeg, &h.OriginatorLeg, &h.Total} {
-		if l.Known {
+		if l.Known && (leg == legTotal || m.opts.Level > LevelMinimal) {
 			d.leg(m.handshakeDuration, h.Role, leg).Observe(l.First.Seconds())
 		}
 	}
@@ -41,7 +41,7 @@ func (m *Metrics) ObserveConnection(c *decode.Connection) {
 
 	switch c.Teardown {
 	case decode.TeardownFIN, decode.TeardownFINRST, decode.TeardownRST:
-		if !c.Unseen {
+		if !c.Unseen && m.opts.Level >= connectionDuration.level {
 			m.durations(netns).whole(m.connectionDuration, c.Role).Observe(c.Duration().Seconds())
 		}
 	}
@@ -70,7 +70,7 @@ func (m *Metrics) namespace(netns string) *namespace {
 }
 
 // addTo adds all counts to s.
-func (m *Metrics) addTo(s sums) {
+func (m *Metrics) addTo(s *sums) {
 	names, counts, tracker := m.snapshot()
 	for i := range counts {
 		counts[i].addTo(s, names[i])

@@ -33,7 +33,7 @@ func TestThousandScrapes(t *testing.T) {
 		collected.Add(1)
 		<-all // so they are at once
 		return Kernel{}, nil
-	}), HandlerOptions{}))
+	}, Options{}), HandlerOptions{}))
 	var sent, done sync.WaitGroup
 	for range scrapes {
 		sent.Add(1)
@@ -97,7 +97,7 @@ func TestSlowLoris(t *testing.T) {
 func TestSlowReaders(t *testing.T) {
 	t.Parallel()
 	big := strings.Repeat("x", 8<<20) // more than the kernel takes for a client that does not read
-	addr, _, _ := serving(t, NewHandler(New(Build{Version: big}, func() (Kernel, error) { return Kernel{}, nil }), HandlerOptions{}))
+	addr, _, _ := serving(t, NewHandler(New(Build{Version: big}, func() (Kernel, error) { return Kernel{}, nil }, Options{}), HandlerOptions{}))
 	var clients []net.Conn
 	for range 2 * maxScrapes {
 		c, err := net.Dial("tcp", addr)

@@ -52,14 +52,14 @@ func TestHandler(t *testing.T) {
 
 func TestIndexEscapes(t *testing.T) {
 	rec := httptest.NewRecorder()
-	NewHandler(New(Build{Version: "<script>"}, nil), HandlerOptions{}).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
+	NewHandler(New(Build{Version: "<script>"}, nil, Options{}), HandlerOptions{}).ServeHTTP(rec, httptest.NewRequest("GET", "/", nil))
 	if strings.Contains(rec.Body.String(), "<script>") {
 		t.Errorf("the version is not escaped:\n%s", rec.Body)
 	}
 }
 
 func TestFailingSourceFailsScrape(t *testing.T) {
-	m := New(Build{}, func() (Kernel, error) { return Kernel{}, errors.New("read counters: map is gone") })
+	m := New(Build{}, func() (Kernel, error) { return Kernel{}, errors.New("read counters: map is gone") }, Options{})
 	rec := httptest.NewRecorder()
 	NewHandler(m, HandlerOptions{}).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	if rec.Code != http.StatusInternalServerError || !strings.Contains(rec.Body.String(), "read counters: map is gone") {
@@ -75,7 +75,7 @@ func TestScrapesAreShared(t *testing.T) {
 		entered <- true
 		<-finish
 		return Kernel{}, nil
-	}), HandlerOptions{})
+	}, Options{}), HandlerOptions{})
 	var waiting sync.WaitGroup
 	scrape := func(form int) int {
 		rec := httptest.NewRecorder()

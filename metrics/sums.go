@@ -13,22 +13,32 @@ type series struct {
 }
 
 // sums are the samples of one scrape. Samples with equal labels add up: sent twice they would fail the scrape.
-type sums map[series]uint64
+type sums struct {
+	level Level // what is beyond is left out
+	by    map[series]uint64
+}
 
 // add adds n to a sample. Label values come from outside (any bytes may name a namespace or an interface), and one that
 // is not UTF-8 would fail the scrape: such bytes are replaced.
-func (s sums) add(f *family, n uint64, values ...string) {
+func (s *sums) add(f *family, n uint64, values ...string) {
+	if f.level > s.level {
+		return
+	}
 	key := series{family: f}
 	for i, v := range values {
 		key.values[i] = label(v)
 	}
-	s[key] += n
+	s.by[key] += n
 }
 
 // send sends the samples as metrics.
-func (s sums) send(ch chan<- prometheus.Metric) {
-	for key, n := range s {
-		ch <- prometheus.MustNewConstMetric(key.desc, key.kind, float64(n)/key.per, key.values[:key.labels]...)
+func (s *sums) send(ch chan<- prometheus.Metric, descs map[*family]*prometheus.Desc) {
+	for key, n := range s.by {
+		value := float64(n)
+		if key.perUnit != 0 {
+			value /= key.perUnit
+		}
+		ch <- prometheus.MustNewConstMetric(descs[key.family], key.valueType(), value, key.values[:len(key.labels)]...)
 	}
 }
 

@@ -22,7 +22,7 @@ func tallies(netns string) decode.Tallies {
 }
 
 func TestTallies(t *testing.T) {
-	m := New(testBuild, nil)
+	m := New(testBuild, nil, Options{})
 	wantLate := func(step string, want ...string) {
 		t.Helper()
 		t.Log(step)
@@ -76,7 +76,7 @@ func TestTalliesOfOneIdentity(t *testing.T) {
 	late := func(n uint64, detached bool) decode.NetnsTally {
 		return decode.NetnsTally{NetnsID: 1, Netns: "a", Late: n, Detached: detached}
 	}
-	m := New(testBuild, nil)
+	m := New(testBuild, nil, Options{})
 	for _, step := range []struct {
 		tallies []decode.NetnsTally
 		want    int

@@ -17,14 +17,16 @@ import (
 // attachOptions are the flags of attach.
 type attachOptions struct {
 	target
-	output string
-	web    webOptions
+	output  string
+	web     webOptions
+	metrics metricsFlags
 }
 
 func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 	o.target.addFlags(fs)
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print connections: text, json or none")
 	o.web.addFlags(fs)
+	o.metrics.addFlags(fs)
 	o.addTuning(fs)
 }
 
@@ -78,6 +80,7 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) erro
 	l := live{
 		target:    &o.target,
 		out:       out,
+		metrics:   o.metrics.Options,
 		listeners: o.output != outputNone,
 		stderr:    stderr,
 		beside: func(ctx context.Context, p *pipeline) error {

@@ -11,6 +11,7 @@ import (
 
 	"netobs/bpf"
 	"netobs/loader"
+	"netobs/metrics"
 )
 
 // demoPatience is how long the demo may take. On an idle machine it takes a third of a second.
@@ -79,7 +80,7 @@ func record(ctx context.Context, log *slog.Logger, live func() error) (_ *record
 		}
 	}
 	w := newWitness()
-	p, err := newPipeline(l, w, 0)
+	p, err := newPipeline(l, w, 0, metrics.Options{})
 	if err != nil {
 		return nil, err
 	}

@@ -15,6 +15,7 @@ import (
 	"netobs/bpf"
 	"netobs/loader"
 	"netobs/loader/nettest"
+	"netobs/metrics"
 )
 
 // TestForgets: some time after its end there is no series of a namespace any more, nor of an interface, and all of the others.
@@ -32,7 +33,7 @@ func TestForgets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPipeline(l, discard{}, 0)
+	p, err := newPipeline(l, discard{}, 0, metrics.Options{})
 	if err != nil {
 		t.Fatal(errors.Join(err, l.Close()))
 	}

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"netobs/loader"
+	"netobs/metrics"
 )
 
 // live is what a command makes of live traffic.
@@ -19,6 +20,7 @@ type live struct {
 	out    sink
 	stderr io.Writer // for what is watched, and logs
 
+	metrics   metrics.Options
 	listeners bool // see loader.Options
 	reportAll bool // see bpf.Options
 
@@ -49,7 +51,7 @@ func (l *live) watch(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, loaded.Close()) }()
 	attribute(l.out, loaded.Listener)
-	p, err := newPipeline(loaded, l.out, l.target.limits.latency)
+	p, err := newPipeline(loaded, l.out, l.target.limits.latency, l.metrics)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 	"netobs/decode"
 	"netobs/loader"
 	"netobs/loader/nettest"
+	"netobs/metrics"
 )
 
 // TestLossIsNoSilence: every connection completes, but the ring is full before anybody reads. Netobs must not say that
@@ -32,7 +33,7 @@ func TestLossIsNoSilence(t *testing.T) {
 	if err := l.Attach(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	p, err := newPipeline(l, discard{}, 0)
+	p, err := newPipeline(l, discard{}, 0, metrics.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -41,7 +41,7 @@ type pipeline struct {
 }
 
 // newPipeline returns the pipeline of l. latency is how long a segment may wait to be read; 0 means the default.
-func newPipeline(l *loader.Loader, out sink, latency time.Duration) (*pipeline, error) {
+func newPipeline(l *loader.Loader, out sink, latency time.Duration, opts metrics.Options) (*pipeline, error) {
 	reader, err := l.NewReader(latency)
 	if err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func newPipeline(l *loader.Loader, out sink, latency time.Duration) (*pipeline, 
 		outcomes:  make(map[decode.Outcome]uint64),
 		teardowns: make(map[decode.Teardown]uint64),
 	}
-	p.metrics = metrics.New(build(), func() (metrics.Kernel, error) { return kernelMetrics(l) })
+	p.metrics = metrics.New(build(), func() (metrics.Kernel, error) { return kernelMetrics(l) }, opts)
 	p.tracker = decode.NewTracker(decode.TrackerOptions{
 		OnHandshake: func(h *decode.Handshake) {
 			p.outcomes[h.Outcome]++

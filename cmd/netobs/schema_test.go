@@ -94,6 +94,7 @@ func TestSchema(t *testing.T) {
 		{[]string{"read", "--output", "json", "--summary", "all.pcap"}, []string{"summary"}},
 		{[]string{"namespaces", "--output", "json"}, []string{"namespaces"}},
 		{[]string{"check", "--output", "json"}, []string{"check"}},
+		{[]string{"metrics", "--output", "json"}, []string{"metrics"}},
 	} {
 		t.Run(strings.Join(tc.args, " "), func(t *testing.T) {
 			code, stdout, stderr := runHere(t, tc.args...)

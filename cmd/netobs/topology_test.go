@@ -17,6 +17,7 @@ import (
 	"netobs/decode"
 	"netobs/loader"
 	"netobs/loader/nettest"
+	"netobs/metrics"
 )
 
 // lab is a netobs that watches namespaces, and beside it an observer that shares nothing with it: a packet socket in each
@@ -81,7 +82,7 @@ func newLabWith(tb testing.TB, opts loader.Options, watched ...*nettest.NS) *lab
 	if l.loader, err = loader.New(opts); err != nil {
 		tb.Fatal(err)
 	}
-	if l.pipeline, err = newPipeline(l.loader, l, 0); err != nil {
+	if l.pipeline, err = newPipeline(l.loader, l, 0, metrics.Options{}); err != nil {
 		tb.Fatal(err)
 	}
 	l.pipeline.segment = func(seg *decode.Segment, _ decode.Place) {
