@@ -8,8 +8,10 @@ var (
 	roleNames      = [numRoles]string{"unknown", "local", "originator", "responder", "forwarded"}
 	outcomeNames   = [numOutcomes]string{"unknown", "completed", "refused", "unreachable", "aborted", "reset", "unanswered", "half_open"}
 	teardownNames  = [numTeardowns]string{"fin", "fin_rst", "rst", "evicted", "detached", "expired"}
-	stateNames     = [numStates]string{"handshake", "established", "half_closed"}
-	placeLabels    = [numPlaces]string{"ignored", "syn", "syn_ack", "completes", "refused", "aborted", "reset", "unseen", "data", "ack",
+	endStateNames  = [numEndStates]string{"", "LISTEN", "SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSE-WAIT",
+		"CLOSING", "LAST-ACK", "TIME-WAIT", "CLOSED"}
+	stateNames  = [numStates]string{"handshake", "established", "half_closed"}
+	placeLabels = [numPlaces]string{"ignored", "syn", "syn_ack", "completes", "refused", "aborted", "reset", "unseen", "data", "ack",
 		"first_fin", "first_fin_acked", "second_fin", "fin_acked", "finished", "rst", "late"}
 )
 
@@ -39,6 +41,9 @@ func (t Teardown) String() string { return nameOf(teardownNames[:], t) }
 
 // String returns the metric label of s.
 func (s State) String() string { return nameOf(stateNames[:], s) }
+
+// String returns the name that RFC 9293 has for s, nothing for EndUnknown.
+func (s EndState) String() string { return nameOf(endStateNames[:], s) }
 
 // Sides returns all sides, in order.
 func Sides() []Side { return upTo(numSides) }

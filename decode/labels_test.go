@@ -13,6 +13,7 @@ func TestEveryValueHasAName(t *testing.T) {
 	testNames(t, States())
 	testNames(t, Places())
 	testNames(t, placeLabels[:])
+	testNames(t, upTo(numEndStates)[EndListen:])
 	testNames(t, upTo(numDirections))
 	testNames(t, upTo(numParsed))
 	if got := numOutcomes.String(); got != "invalid" {
