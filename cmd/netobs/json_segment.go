@@ -8,7 +8,7 @@ type jsonSegments struct {
 	lines *jsonLines
 }
 
-func (j jsonSegments) segment(seg *decode.Segment, place decode.Place) {
+func (j jsonSegments) place(seg *decode.Segment, place decode.Place) {
 	j.lines.printSegment(seg, place)
 }
 func (j jsonSegments) flush() error { return j.lines.flush() }

@@ -21,13 +21,18 @@ type readOptions struct {
 	summary  bool
 	segments bool
 	decap    bool
+	ladder   bool
+	which    string // ladders
+	choice   choice
 }
 
 func (o *readOptions) addFlags(fs *pflag.FlagSet) {
 	fs.SortFlags = false
-	fs.StringVar(&o.output, "output", outputText, "`form` in which to print: text, json or none")
+	fs.StringVar(&o.output, "output", outputText, "`form` in which to print: text, json or none; with --ladder text or svg")
 	fs.BoolVar(&o.summary, "summary", false, "print tables of the whole instead of a line for each connection")
 	fs.BoolVar(&o.segments, "segments", false, "print a line for each segment instead, as tcpdump -n does, or an object with\nits place in its connection")
+	fs.BoolVar(&o.ladder, "ladder", false, "draw connections as sequence diagrams: the first ten, or those of --connection")
+	fs.StringVar(&o.which, "connection", "", "draw `these`: A:P-B:Q or A:P, their sockets; or numbers in the order of their\nbeginnings, such as 3 or 11-20")
 	fs.BoolVar(&o.decap, "decap", false, "look for TCP in tunnels, too: IP in IP, GRE, VXLAN, Geneve, GTP-U")
 }
 
@@ -40,12 +45,13 @@ func (o *readOptions) validate() error {
 	if i := slices.Index(o.files, stdinName); i >= 0 && slices.Contains(o.files[i+1:], stdinName) {
 		errs = append(errs, errors.New("- is given twice, but standard input can be read only once"))
 	}
-	if _, err := newSink(o.output, io.Discard); err != nil {
+	if _, err := newSink(o.output, io.Discard); err != nil && !o.ladder {
 		errs = append(errs, err)
 	}
 	if o.summary && o.segments {
 		errs = append(errs, errors.New("choose between --summary and --segments"))
 	}
+	errs = append(errs, o.validateLadder())
 	return errors.Join(errs...)
 }
 
@@ -61,9 +67,17 @@ Files are read in the order given. One that begins after the one before ended co
 rotated: its connections go on. One that begins earlier was taken elsewhere or at another time, and starts afresh.
 
 Time ends with the capture: a handshake whose outcome is not known by then is unfinished, a connection without an end
-is still open. They have no line, but are counted.`,
+is still open. They have no line, but are counted.
+
+With --ladder connections are sequence diagrams: at the left the time since the segment before, flags and numbers on the
+arrows, counted from the SYNs, and on either side the state of that end by RFC 9293, where it changes. States are what the
+segments show: the sender is in the one in which TCP sends such a segment, the receiver in the one to which it takes it
+when it arrives, as in the figures of RFC 9293. Whether it does arrive is not seen. Of long stretches of data the middle
+is left out.`,
 		Example: `  netobs read lo.pcap
   netobs read --summary rotated.pcap0 rotated.pcap1 rotated.pcap2
+  netobs read --ladder --connection 127.0.0.1:50416-127.0.0.1:8080 lo.pcap
+  netobs read --ladder --output svg lo.pcap > ladders.svg
   tcpdump -i eth0 -U -w - tcp | netobs read -`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.files = args
@@ -106,6 +120,13 @@ func read(ctx context.Context, o readOptions, stdin io.Reader, stdout, stderr io
 		}
 	}
 	r.endWorld()
+	if l, ok := out.(*ladders); ok {
+		if err := l.finish(); err != nil {
+			return err
+		}
+		fmt.Fprint(stderr, l.more(r.totals))
+		o.output = outputNone
+	}
 	switch {
 	case o.output == outputNone || r.totals.Files == 0:
 	case o.summary && o.output == outputJSON:
@@ -124,6 +145,8 @@ func read(ctx context.Context, o readOptions, stdin io.Reader, stdout, stderr io
 // sink returns where results go while files are read.
 func (o *readOptions) sink(stdout io.Writer) (sink, error) {
 	switch {
+	case o.ladder:
+		return newLadders(newPen(o.output, stdout), o.choice), nil
 	case o.summary || o.output == outputNone:
 		return discard{}, nil
 	case o.segments && o.output == outputJSON:

@@ -38,7 +38,7 @@ type segmentSink interface {
 // follower is a sink that wants to see segments and what they meant, each after the results that it had.
 type follower interface {
 	sink
-	segment(*decode.Segment, decode.Place)
+	place(*decode.Segment, decode.Place)
 }
 
 // replay gives capture files to a tracker, as pipeline does with live events.
@@ -98,6 +98,9 @@ func (r *replay) endWorld() {
 		r.totals.add(r.tracker.Tallies())
 	}
 	r.tracker = nil
+	if l, ok := r.out.(*ladders); ok {
+		l.restart()
+	}
 }
 
 // readFile opens and replays a file. Its errors name it.
@@ -187,7 +190,7 @@ func (r *replay) step(seg *decode.Segment) {
 	r.tracker.Advance(r.last) // each time, so that results come in the order of their times
 	place := r.tracker.Step(seg)
 	if r.follower != nil {
-		r.follower.segment(seg, place)
+		r.follower.place(seg, place)
 	}
 }
 

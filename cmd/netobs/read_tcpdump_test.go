@@ -40,6 +40,23 @@ var tcpdumpDiffers = []struct {
 	{"sanders/tcp_dupack.pcapng", 1, "SACK in the first segment seen: tcpdump counts it from an acknowledgment that it prints whole"},
 }
 
+// corpus returns the captures of the corpus. If there are none, the test is skipped.
+func corpus(t *testing.T) []string {
+	t.Helper()
+	dir := cmp.Or(os.Getenv("NETOBS_CORPUS"), "../../../shared/corpus")
+	files, err := filepath.Glob(filepath.Join(dir, "*", "*.pcap*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) == 0 {
+		if os.Getenv("NETOBS_CORPUS_REQUIRED") == "1" {
+			t.Fatalf("no captures in %s, but NETOBS_CORPUS_REQUIRED=1", dir)
+		}
+		t.Skipf("NOT TESTED: no capture corpus in %s (set NETOBS_CORPUS)", dir)
+	}
+	return files
+}
+
 // TestReadTcpdump holds each line of --segments against tcpdump -n, over the whole corpus. tcpdump may go on behind the length
 // with what it makes of the payload.
 func TestReadTcpdump(t *testing.T) {
@@ -53,17 +70,7 @@ func TestReadTcpdump(t *testing.T) {
 		}
 		t.Skip("no tcpdump to compare with")
 	}
-	dir := cmp.Or(os.Getenv("NETOBS_CORPUS"), "../../../shared/corpus")
-	files, err := filepath.Glob(filepath.Join(dir, "*", "*.pcap*"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if len(files) == 0 {
-		if os.Getenv("NETOBS_CORPUS_REQUIRED") == "1" {
-			t.Fatalf("no captures in %s, but NETOBS_CORPUS_REQUIRED=1", dir)
-		}
-		t.Skipf("NOT TESTED against tcpdump: no capture corpus in %s (set NETOBS_CORPUS)", dir)
-	}
+	files := corpus(t)
 	compared, differ := 0, map[string][]string{}
 	for _, file := range files {
 		name := filepath.Base(filepath.Dir(file)) + "/" + filepath.Base(file)
