@@ -62,7 +62,8 @@ func checkRefused(t *testing.T, want int, parts []string, args ...string) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range [][]string{{"--help"}, {"attach", "--help"}, {"demo", "--help"}, {"read", "--help"},
+	for _, args := range [][]string{{"--help"}, {"dashboard", "--help"}, {"alerts", "--help"},
+		{"attach", "--help"}, {"demo", "--help"}, {"read", "--help"},
 		{"detach", "--help"}, {"metrics", "--help"}, {"namespaces", "--help"}, {"check", "--help"}, {"schema", "--help"}} {
 		name := strings.TrimSuffix(strings.Join(append([]string{"help"}, args[:len(args)-1]...), "-"), "-")
 		t.Run(name, func(t *testing.T) {
