@@ -17,9 +17,14 @@ type Podman struct {
 	tb testing.TB
 	// NS is its host.
 	NS *NS
+	// CgroupV2 shows Podman a machine that has no other cgroups.
+	CgroupV2 bool
 
 	root string
 }
+
+// onlyCgroupV2 is a shell command in a mount namespace of its own. The controllers stay where they are.
+const onlyCgroupV2 = `umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec podman "$@"`
 
 // NewPodman makes ready for containers of busybox. They are removed at the end of the test.
 func NewPodman(tb testing.TB) *Podman {
@@ -47,6 +52,9 @@ func (p *Podman) Run(name string, port int, options ...string) (id string) {
 		// More than there are cannot be allowed without CAP_SYS_RESOURCE, and Podman would try to.
 		"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024",
 	}, options...)
+	if p.CgroupV2 {
+		args = append(args, "--pids-limit", "-1") // there may be no controller
+	}
 	return p.podman(append(args, "--rootfs", p.root, "/bin/busybox", "httpd", "-f", "-p", fmt.Sprint(port), "-h", "/www")...)
 }
 
@@ -66,6 +74,9 @@ func (p *Podman) Address(name string) string {
 func (p *Podman) podman(args ...string) string {
 	p.tb.Helper()
 	cmd := exec.Command("podman", args...)
+	if p.CgroupV2 {
+		cmd = exec.Command("unshare", append([]string{"--mount", "sh", "-c", onlyCgroupV2, "podman"}, args...)...)
+	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	p.NS.Do(func() error {
