@@ -50,7 +50,7 @@
 // namespace is forgotten: 5 min after it ended, if no other one has its name, its series go.
 //
 // The kernel keeps statistics of BPF programs, and so bpf_runs_total and bpf_run_seconds_total are there, if the sysctl
-// kernel.bpf_stats_enabled is 1, which costs each run some 20 ns. Each point's program counts; the time of the program that it
+// kernel.bpf_stats_enabled is 1, for which it reads the clock twice a run. Each point's program counts; the time of the program that it
 // calls for control segments is in its own, the runs are not.
 //
 // # When a series appears

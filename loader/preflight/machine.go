@@ -16,7 +16,8 @@ import (
 	"netobs/loader/wiring"
 )
 
-// enoughMemory is what the programs and maps of the default settings take, with some hundred points.
+// enoughMemory is more than netobs takes with the default settings. Measured in a cgroup of its own: 88 MiB at most, with 6 points and
+// with 123; 67 of them are the kernel's.
 const enoughMemory = 128 << 20
 
 // checkMemory looks at the limits that BPF memory counts against: the cgroup's, and on older kernels that of the process.
@@ -96,13 +97,13 @@ func size(n uint64) string {
 // checkSettings looks at what the kernel keeps for all.
 func checkSettings() []Finding {
 	stats := Finding{About: "setting", Name: "kernel.bpf_stats_enabled", State: OK,
-		Detail: "0: the kernel does not measure BPF programs", Remedy: "sysctl kernel.bpf_stats_enabled=1 measures, and costs each run some 20 ns"}
+		Detail: "0: the kernel does not measure BPF programs", Remedy: "sysctl kernel.bpf_stats_enabled=1 measures each run of a program, and reads the clock twice for it"}
 	on, err := readNumber("/proc/sys/kernel/bpf_stats_enabled")
 	switch {
 	case err != nil:
 		stats.State, stats.Detail, stats.Remedy = Note, oneLine(err), ""
 	case on != 0:
-		stats.State, stats.Detail = Note, "1: the kernel measures each run of a BPF program, which costs some 20 ns"
+		stats.State, stats.Detail = Note, "1: the kernel measures each run of a BPF program, and reads the clock twice for it"
 		stats.Remedy = "sysctl kernel.bpf_stats_enabled=0 when it is not needed"
 	}
 	findings := []Finding{stats}
