@@ -94,6 +94,9 @@ func describe(ns *wiring.Namespace) string {
 	if ns.Container != nil {
 		parts = append(parts, "container "+ns.Container.ID[:min(12, len(ns.Container.ID))])
 	}
+	for _, c := range ns.Guests {
+		parts = append(parts, "with "+c.Short())
+	}
 	for _, path := range ns.Paths {
 		if !ns.Host && ns.Container == nil {
 			parts = append(parts, path)

@@ -46,7 +46,8 @@ func TestPodman(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !slices.ContainsFunc(host.Namespaces, func(n *wiring.Namespace) bool {
-		return n.Name == web && n.Container != nil && n.Container.ID == id && n.Process == "busybox"
+		return n.Name == web && n.Container != nil && n.Container.ID == id && n.Process == "busybox" &&
+			len(n.Guests) == 1 && n.Guests[0].Name == guest
 	}) {
 		t.Errorf("no namespace of %s, %s, in\n%s", web, id, stdout)
 	}

@@ -29,6 +29,8 @@ type Namespace struct {
 	Pid       int        `json:"pid,omitempty"`     // of its oldest process; absent for the host
 	Process   string     `json:"process,omitempty"` // the name of that
 	Container *Container `json:"container,omitempty"`
+	// Guests are other containers in it: of a pod, or such as use the network of Container.
+	Guests []Container `json:"guests,omitempty"`
 	// Error is why the interfaces are not known.
 	Error      string       `json:"error,omitempty"`
 	Interfaces []*Interface `json:"interfaces"` // by index
@@ -41,6 +43,9 @@ type Container struct {
 	ID   string `json:"id"`
 	Name string `json:"name,omitempty"`
 }
+
+// Short is the name, or without it the first digits of the id, as Docker shows them.
+func (c Container) Short() string { return cmp.Or(c.Name, c.ID[:min(12, len(c.ID))]) }
 
 // An Interface is one of a namespace.
 type Interface struct {
@@ -139,6 +144,9 @@ func newNamespace(n inventory.Namespace) *Namespace {
 	}
 	if n.Container.ID != "" {
 		ns.Container = &Container{n.Container.ID, inventory.Printable(n.Container.Name)}
+	}
+	for _, c := range n.Guests {
+		ns.Guests = append(ns.Guests, Container{c.ID, inventory.Printable(c.Name)})
 	}
 	return ns
 }
