@@ -36,18 +36,26 @@ static __always_inline __u64 hash_key(const _Bool front, int i, __u64 netns_key)
 	return self.hash_key[i] + (i == HASH_NETNS ? netns_key : 0);
 }
 
+/* The high bits of a product are good, and are used. But a series of addresses or ports makes a series of products, whose
+ * terms may fall on few entries; so the high bits are folded into the low ones, which no series is like, and multiplied
+ * once more. The factor is that of Knuth (6.4), negative, so that it has bits in both halves. With 24 the false hits that
+ * a series of 100 000 makes were as few as those of random addresses, in models of 100 seeds each. */
+static __always_inline __u64 hash_finish(__u64 h)
+{
+	h ^= h >> 24;
+	return h * -1640531535ll;
+}
+
 /* Pairwise multilinear hashing (Lemire and Kaser 2014): products of words to which a secret was added, so that nobody
- * outside can aim at one entry. The high bits are good, and are used. Words are longer than the theorem allows: what
- * differs only in a word's highest byte spreads over 2^8 entries. So the last byte of an IPv4 address is not there, and
- * connections differ in their ports, too.
+ * outside can aim at one entry.
  *
  * Words are as the packet holds them: the addresses of IPv4 in one, and the ports in one, the sender's first. */
 static __always_inline __u64 hash_ipv4(const __u64 *addresses, const __u32 *ports, const _Bool front, __u64 netns_key)
 {
-	__u64 h = bpf_be64_to_cpu(*addresses) + hash_key(front, 0, 0);
+	__u64 h = *addresses + hash_key(front, 0, 0);
 
 	in_order(h);
-	return h * (*ports + hash_key(front, HASH_NETNS, netns_key));
+	return hash_finish(h * (*ports + hash_key(front, HASH_NETNS, netns_key)));
 }
 
 /* Each step on its own: the front has few registers, as each that it must restore costs it. */
@@ -63,7 +71,7 @@ static __always_inline __u64 hash_ipv6(const __u64 *src, const __u64 *dst, const
 	in_order(g);
 	g += hash_key(front, 3, 0);
 	in_order(g);
-	return h + g * (src[0] + hash_key(front, 2, 0));
+	return hash_finish(h + g * (src[0] + hash_key(front, 2, 0)));
 }
 
 static __always_inline struct pending_entry *pending_at(__u64 hash)
