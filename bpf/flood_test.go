@@ -73,18 +73,18 @@ func TestFalseHitsInAFlood(t *testing.T) {
 	}
 
 	passed := func(frame []byte) bool {
-		whose := make([]netobsIdentity, ebpf.MustPossibleCPU())
-		if err := w.shared[netobsMapHandoff].Put(uint32(0), whose); err != nil {
+		cpus := make([]netobsCpu, ebpf.MustPossibleCPU())
+		if err := w.shared[netobsMapCpus].Put(uint32(0), cpus); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := p.front.Run(&ebpf.RunOptions{Data: frame}); err != nil {
 			t.Fatal(err)
 		}
-		if err := w.shared[netobsMapHandoff].Lookup(uint32(0), &whose); err != nil {
+		if err := w.shared[netobsMapCpus].Lookup(uint32(0), &cpus); err != nil {
 			t.Fatal(err)
 		}
-		for i := range whose {
-			if whose[i].Point != 0 {
+		for i := range cpus {
+			if cpus[i].Whose.Point != 0 {
 				return true
 			}
 		}

@@ -35,35 +35,35 @@ int netobs_xdp(struct xdp_md *xdp)
 	return XDP_PASS;
 }
 
-/* On what the fronts pass on: control segments, what the pending filter let through, and what is not plain. */
-static __always_inline void slow(void *ctx, const _Bool xdp)
+/* What the slow programs do with a segment that they counted and that may be of interest beyond that. Functions that
+ * are not static: the verifier looks at them once, and not once more for each path through the parser. What it found is
+ * in the memory of this CPU. */
+__noinline int netobs_report(struct __sk_buff *skb)
 {
-	__u32 zero = 0, slot;
-	struct identity *whose = bpf_map_lookup_elem(&handoff, &zero);
-	struct point_counters *c;
-	struct packet p;
-
-	if (!whose)
-		return; /* for the verifier */
-	slot = whose->slot;
-	c = bpf_map_lookup_elem(&counters, &slot);
-	if (!c)
-		return; /* for the verifier */
-	if (slow_count(ctx, xdp, whose, c, &p))
-		report_segment(ctx, xdp, whose, c, &p);
+	report(skb, 0);
+	return 0;
 }
 
+__noinline int netobs_xdp_report(struct xdp_md *xdp)
+{
+	report(xdp, 1);
+	return 0;
+}
+
+/* On what the fronts pass on: control segments, what the pending filter let through, and what is not plain. */
 SEC("tc")
 int netobs_slow(struct __sk_buff *skb)
 {
-	slow(skb, 0);
+	if (slow_count(skb, 0))
+		netobs_report(skb);
 	return TCX_NEXT;
 }
 
 SEC("xdp")
 int netobs_xdp_slow(struct xdp_md *xdp)
 {
-	slow(xdp, 1);
+	if (slow_count(xdp, 1))
+		netobs_xdp_report(xdp);
 	return XDP_PASS;
 }
 

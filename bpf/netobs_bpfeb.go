@@ -40,6 +40,20 @@ type netobsConstants struct {
 	SynBurstNs    uint64
 }
 
+type netobsCpu struct {
+	_      structs.HostLayout
+	Whose  netobsIdentity
+	Packet struct {
+		_             structs.HostLayout
+		Segment       netobsSegmentRecord
+		OptionsOffset uint32
+		OptionsBytes  uint8
+		_             [3]byte
+	}
+	ClockJiffies uint64
+	ClockNs      uint64
+}
+
 type netobsDisposition uint32
 
 const (
@@ -74,7 +88,7 @@ type netobsFlowKey struct {
 	_     structs.HostLayout
 	Addr  [2][2]uint64
 	Netns uint32
-	Port  [2]uint16
+	Ports uint32
 }
 
 type netobsIdentity struct {
@@ -180,8 +194,8 @@ const (
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
 	netobsMapCounters       = "counters"
+	netobsMapCpus           = "cpus"
 	netobsMapFlows          = "flows"
-	netobsMapHandoff        = "handoff"
 	netobsMapRing           = "ring"
 	netobsMapSynBucket      = "syn_bucket"
 	netobsMapTails          = "tails"
@@ -249,8 +263,8 @@ type netobsProgramSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type netobsMapSpecs struct {
 	Counters  *ebpf.MapSpec `ebpf:"counters"`
+	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
 	Flows     *ebpf.MapSpec `ebpf:"flows"`
-	Handoff   *ebpf.MapSpec `ebpf:"handoff"`
 	Ring      *ebpf.MapSpec `ebpf:"ring"`
 	SynBucket *ebpf.MapSpec `ebpf:"syn_bucket"`
 	Tails     *ebpf.MapSpec `ebpf:"tails"`
@@ -288,8 +302,8 @@ func (o *netobsObjects) Close() error {
 // It can be passed to loadNetobsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type netobsMaps struct {
 	Counters  *ebpf.Map `ebpf:"counters"`
+	Cpus      *ebpf.Map `ebpf:"cpus"`
 	Flows     *ebpf.Map `ebpf:"flows"`
-	Handoff   *ebpf.Map `ebpf:"handoff"`
 	Ring      *ebpf.Map `ebpf:"ring"`
 	SynBucket *ebpf.Map `ebpf:"syn_bucket"`
 	Tails     *ebpf.Map `ebpf:"tails"`
@@ -299,8 +313,8 @@ type netobsMaps struct {
 func (m *netobsMaps) Close() error {
 	return _NetobsClose(
 		m.Counters,
+		m.Cpus,
 		m.Flows,
-		m.Handoff,
 		m.Ring,
 		m.SynBucket,
 		m.Tails,

@@ -16,7 +16,7 @@
 struct flow_key {
 	__u64 addr[2][2];
 	__u32 netns;
-	__u16 port[2];
+	__u32 ports; /* the first one's in the high half */
 };
 
 _Static_assert(sizeof(struct flow_key) == 40, "a map key has no hidden padding");
@@ -80,15 +80,13 @@ static __always_inline __u32 flow_key(struct flow_key *key, const struct segment
 		key->addr[0][1] = dst[1];
 		key->addr[1][0] = src[0];
 		key->addr[1][1] = src[1];
-		key->port[0] = s->dst_port;
-		key->port[1] = s->src_port;
+		key->ports = (__u32)s->dst_port << 16 | s->src_port;
 	} else {
 		key->addr[0][0] = src[0];
 		key->addr[0][1] = src[1];
 		key->addr[1][0] = dst[0];
 		key->addr[1][1] = dst[1];
-		key->port[0] = s->src_port;
-		key->port[1] = s->dst_port;
+		key->ports = (__u32)s->src_port << 16 | s->dst_port;
 	}
 	return dir;
 }

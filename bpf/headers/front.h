@@ -136,7 +136,7 @@ static __always_inline _Bool front_packet(void *ctx, const _Bool xdp)
 static __always_inline void front_hand_over(void)
 {
 	__u32 zero = 0;
-	__u64 *whose = bpf_map_lookup_elem(&handoff, &zero);
+	__u64 *whose = bpf_map_lookup_elem(&cpus, &zero);
 
 	_Static_assert(sizeof(struct identity) == 3 * sizeof(__u64), "there are three constants");
 	if (!whose)

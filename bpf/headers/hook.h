@@ -29,26 +29,33 @@ static __always_inline _Bool hook_load(void *ctx, const _Bool xdp, __u32 offset,
 	return self.xdp_load_bytes && !bpf_xdp_load_bytes(ctx, offset, to, bytes);
 }
 
-/* The same for TCP options: at least 4 bytes, at most TCP_OPTIONS_MAX, a multiple of 4. */
+/* The same for TCP options: at least 4 bytes, at most TCP_OPTIONS_MAX, a multiple of 4. Mostly they can be read in
+ * place, which takes a third of the time. */
 static __always_inline _Bool hook_load_options(void *ctx, const _Bool xdp, __u32 offset, __u8 *to, __u32 bytes)
 {
 	const void *from;
 	__u32 last = bytes - 1;
 
+	/* The verifier follows no pointer further than 64 KiB. */
+	barrier_var(offset);
+	if (offset < 1 << 15) {
+		from = hook_data(ctx, xdp) + offset;
+		for (__u32 i = 0; i < TCP_OPTIONS_MAX; i += 4) {
+			if (i >= bytes)
+				return 1;
+			if (from + i + 4 > hook_data_end(ctx, xdp))
+				goto copy;
+			*(__u32 *)(to + i) = *(const __u32 *)(from + i);
+		}
+		return 1;
+	}
+copy:
 	/* For the verifier, which forgot. The barrier keeps the compiler from testing one register and passing another,
 	 * of which Linux 5.10, 6.1 and 7.2 know no minimum. */
 	barrier_var(last);
 	if (last >= TCP_OPTIONS_MAX)
 		return 0;
-	if (!xdp || self.xdp_load_bytes)
-		return hook_load(ctx, xdp, offset, to, last + 1);
-	from = hook_data(ctx, xdp) + (offset & 0xffff);
-	for (__u32 i = 0; i < TCP_OPTIONS_MAX && i < bytes; i += 4) {
-		if (from + i + 4 > hook_data_end(ctx, xdp))
-			return 0;
-		*(__u32 *)(to + i) = *(const __u32 *)(from + i);
-	}
-	return 1;
+	return hook_load(ctx, xdp, offset, to, last + 1);
 }
 
 /* Does a bridge bother this namespace with a packet for somebody else? The IP stack will drop it (ip_rcv). XDP comes

@@ -68,11 +68,27 @@ struct {
 	__type(value, __u32);
 } tails SEC(".maps"), xdp_tails SEC(".maps");
 
-/* The identity of the front that passed on the segment, for the slow program. One entry for each CPU: between front and
- * slow program nothing else runs there, as both hooks are entered with softirqs off. */
+/* A TCP segment out of its packet. */
+struct packet {
+	/* All but time, point, kind and what comes after ttl. */
+	struct segment_record segment;
+	__u32 options_offset; /* in the packet */
+	__u8 options_bytes;   /* what the header says */
+};
+
+/* What a CPU has of its own. */
+struct cpu {
+	struct identity whose; /* of the front that passed on the packet, for the slow program */
+	struct packet packet;  /* what the parser found, for the reporter */
+	__u64 clock_jiffies;   /* when clock_ns was read; see clock.h */
+	__u64 clock_ns;
+};
+
+/* One entry for each CPU: between front and slow program nothing else runs there, as both hooks are entered with
+ * softirqs off. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, 1);
 	__type(key, __u32);
-	__type(value, struct identity);
-} handoff SEC(".maps");
+	__type(value, struct cpu);
+} cpus SEC(".maps");

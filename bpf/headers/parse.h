@@ -5,14 +5,6 @@
 
 #include "packet.h"
 
-/* A TCP segment out of its packet. */
-struct packet {
-	/* All but time, point, kind and what comes after ttl. */
-	struct segment_record segment;
-	__u32 options_offset; /* in the packet */
-	__u8 options_bytes;   /* what the header says */
-};
-
 /* What parse() says of a packet; smaller values are an enum unparsed_reason. */
 enum parsed {
 	PARSED_TCP = UNPARSED_REASON_LEN,

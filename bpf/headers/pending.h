@@ -36,10 +36,10 @@ static __always_inline __u64 hash_key(const _Bool front, int i, __u64 netns_key)
 	return self.hash_key[i] + (i == HASH_NETNS ? netns_key : 0);
 }
 
-/* The high bits of a product are good, and are used. But a series of addresses or ports makes a series of products, whose
- * terms may fall on few entries; so the high bits are folded into the low ones, which no series is like, and multiplied
- * once more. The factor is that of Knuth (6.4), negative, so that it has bits in both halves. With 24 the false hits that
- * a series of 100 000 makes were as few as those of random addresses, in models of 100 seeds each. */
+/* The high bits of a product are good, and are used. But a series of addresses or ports makes a series of products,
+ * whose terms may fall on few entries; so the high bits are folded into the low ones, which no series is like, and
+ * multiplied once more. The factor is that of Knuth (6.4), negative, so that it has bits in both halves. With 24 the
+ * false hits that a series of 100 000 makes were as few as those of random addresses, in models of 100 seeds each. */
 static __always_inline __u64 hash_finish(__u64 h)
 {
 	h ^= h >> 24;
@@ -100,7 +100,8 @@ static __always_inline __u8 pending_epoch(__u64 now)
 
 static __always_inline _Bool pending_is_old(const struct pending_entry *e, __u64 now)
 {
-	return (__u8)(pending_epoch(now) - e->epoch) >= PENDING_EPOCHS;
+	/* An entry of the next two is young: the time of the CPU that armed it may be ahead of now. */
+	return (__u8)(pending_epoch(now) + 2 - e->epoch) >= PENDING_EPOCHS + 2;
 }
 
 /* Not atomic: two CPUs arming one entry at the same instant may lose one of them, and the tracker infers. */

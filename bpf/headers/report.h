@@ -3,6 +3,7 @@
 #pragma once
 
 #include "slow.h"
+#include "clock.h"
 #include "flow.h"
 #include "rate.h"
 
@@ -14,15 +15,16 @@ struct reported {
 	__u8 kinds;
 	__u32 fin; /* position of a FIN, if there is one */
 	__u64 netns_key;
-	struct packet *packet;
+	struct cpu *cpu;
+	struct packet *packet; /* of the cpu */
 };
 
-/* Fills what the parser left. */
-static __always_inline void report_fill(const struct identity *whose, struct reported *r)
+/* Fills what the parser left, but for the time. */
+static __always_inline void report_fill(struct reported *r)
 {
+	const struct identity *whose = &r->cpu->whose;
 	struct segment_record *s = &r->packet->segment;
 
-	s->time_ns = bpf_ktime_get_ns();
 	s->point = whose->point;
 	s->kind = RECORD_SEGMENT;
 	s->forwarded = !r->xdp && whose->egress && ((struct __sk_buff *)r->ctx)->ingress_ifindex;
@@ -134,15 +136,20 @@ static __always_inline enum disposition emit_or_lose(const struct reported *r)
 	return what;
 }
 
+static __always_inline _Bool owner_is_silent(const struct flow_half *mine, struct cpu *cpu)
+{
+	/* Signed: another CPU may have stored a time later than ours. */
+	if ((__s64)(clock_coarse(cpu) - mine->reported_ns) < OWNER_SILENT_NS / 2)
+		return 0;
+	return (__s64)(clock_now(cpu) - mine->reported_ns) > OWNER_SILENT_NS;
+}
+
 /* The report-once rule; DESIGN 3. */
 static __always_inline _Bool is_to_report(struct flow_half *mine, const struct reported *r, _Bool news)
 {
 	const struct segment_record *s = &r->packet->segment;
 
-	/* Signed: another CPU may have stored a time later than ours. */
-	__s64 silent_ns = s->time_ns - mine->reported_ns;
-
-	return mine->owner == s->point || news || s->completes || silent_ns > OWNER_SILENT_NS ||
+	return mine->owner == s->point || news || s->completes || owner_is_silent(mine, r->cpu) ||
 	       flow_rival_sees(mine, s->point, r->kinds);
 }
 
@@ -156,6 +163,7 @@ static __always_inline _Bool report_decide(struct flow_half *mine, struct flow_h
 	s->completes = r->kinds & KIND_RST ? 0 : awaited(mine, s);
 	if (!is_to_report(mine, r, news))
 		return 0;
+	s->time_ns = clock_now(r->cpu);
 	/* A new attempt on the same socket pair; in a simultaneous open the peer's SYN belongs to it. */
 	if ((r->kinds & KIND_SYN) && (!(mine->reported & KIND_SYN) || mine->iss != s->seq)) {
 		*mine = (struct flow_half){};
@@ -172,32 +180,41 @@ static __always_inline _Bool report_decide(struct flow_half *mine, struct flow_h
 	return 1;
 }
 
-static __always_inline void report_segment(void *ctx, const _Bool xdp, const struct identity *whose,
-					   struct point_counters *c, struct packet *p)
+/* The CPU's packet, which is counted. */
+static __always_inline void report(void *ctx, const _Bool xdp)
 {
-	struct reported r = {.ctx = ctx, .xdp = xdp, .packet = p};
+	struct reported r = {.ctx = ctx, .xdp = xdp};
 	enum disposition what = DISPOSITION_DUPLICATE;
+	struct segment_record *s;
 	struct flow_key key;
 	struct flow *flow;
+	struct at_work w;
 	__u32 dir;
 
-	report_fill(whose, &r);
-	dir = flow_key(&key, &p->segment, whose->netns);
-	if (r.kinds || whose->report_all) {
+	if (!slow_begin(&w))
+		return;
+	r.cpu = w.cpu;
+	r.packet = &w.cpu->packet;
+	s = &r.packet->segment;
+	report_fill(&r);
+	dir = flow_key(&key, s, w.cpu->whose.netns);
+	if (r.kinds || r.report_all) {
 		flow = flow_get_or_create(&key);
 	} else {
 		flow = bpf_map_lookup_elem(&flows, &key);
-		if (!flow || !awaited(&flow->half[dir], &p->segment)) {
+		if (!flow || !awaited(&flow->half[dir], s)) {
 			/* No false hit while this flow itself waits: what it waits for may take longer than an
 			 * entry is young. */
 			if (!flow || !flow->half[dir].waiting)
-				pending_expire(segment_hash(&p->segment, 0, r.netns_key), p->segment.time_ns);
+				pending_expire(segment_hash(s, 0, r.netns_key), clock_coarse(w.cpu));
 			return;
 		}
 	}
-	c->control_segments_seen_total++;
+	w.c->control_segments_seen_total++;
 	/* Without an entry there is no rule: a report too many is better than a loss. */
+	if (!flow)
+		s->time_ns = clock_now(w.cpu);
 	if (!flow || report_decide(&flow->half[dir], &flow->half[!dir], &r))
 		what = emit_or_lose(&r);
-	c->control_segments_total[what]++;
+	w.c->control_segments_total[what]++;
 }

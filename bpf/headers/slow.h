@@ -33,21 +33,45 @@ static __always_inline __u64 segment_hash(const struct segment_record *s, _Bool 
 	return hash_ipv4((__u64 *)addresses, (__u32 *)ports, 0, netns_key);
 }
 
-/* Counts the packet. Returns whether it may be of interest beyond that: a control segment, or one that the filter let
- * through. Then p is filled. */
-static __always_inline _Bool slow_count(void *ctx, const _Bool xdp, const struct identity *whose,
-					struct point_counters *c, struct packet *p)
-{
-	int what = parse(ctx, xdp, whose, p);
+/* Whose the packet is, and its counters. */
+struct at_work {
+	struct cpu *cpu;
+	struct point_counters *c;
+};
 
+/* False, for the verifier, if a map has no such entry. */
+static __always_inline _Bool slow_begin(struct at_work *w)
+{
+	__u32 zero = 0, slot;
+
+	w->cpu = bpf_map_lookup_elem(&cpus, &zero);
+	if (!w->cpu)
+		return 0;
+	slot = w->cpu->whose.slot;
+	w->c = bpf_map_lookup_elem(&counters, &slot);
+	return w->c;
+}
+
+/* Counts the packet. Returns whether it may be of interest beyond that: a control segment, or one that the filter let
+ * through. Then the CPU's packet is filled. */
+static __always_inline _Bool slow_count(void *ctx, const _Bool xdp)
+{
+	const struct segment_record *s;
+	struct at_work w;
+	int what;
+
+	if (!slow_begin(&w))
+		return 0;
+	what = parse(ctx, xdp, &w.cpu->whose, &w.cpu->packet);
 	if (what == PARSED_NOT_TCP)
 		return 0;
 	if (what < UNPARSED_REASON_LEN) {
-		c->unparsed_packets_total[what]++;
+		w.c->unparsed_packets_total[what]++;
 		return 0;
 	}
-	count_segment(c, &p->segment);
-	if ((p->segment.flags & (FLAG_SYN | FLAG_FIN | FLAG_RST)) || whose->report_all)
+	s = &w.cpu->packet.segment;
+	count_segment(w.c, s);
+	if ((s->flags & (FLAG_SYN | FLAG_FIN | FLAG_RST)) || w.cpu->whose.report_all)
 		return 1;
-	return pending_test(segment_hash(&p->segment, 0, whose->netns_key));
+	return pending_test(segment_hash(s, 0, w.cpu->whose.netns_key));
 }
