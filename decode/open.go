@@ -24,7 +24,10 @@ func (t *Tracker) stepOpen(c *conn, s Side, seg *Segment) Place {
 	c.note(s, seg, !old)
 	t.see(c, s, seg)
 	p := Place{Kind: PlaceACK}
-	if seg.Payload > 0 {
+	switch {
+	case seg.Len() <= 1 && !seg.Has(FIN) && h.has(numbered) && seg.Seq.Add(1) == h.una && h.una == h.nxt && !h.has(finSent):
+		p = Place{Kind: PlaceKeepAlive}
+	case seg.Payload > 0:
 		p = Place{PlaceData, SideUnknown, h.has(numbered) && end.LessEq(h.nxt)}
 	}
 	if seg.Completes&AwaitedFIN != 0 && !seg.Has(FIN) {

@@ -21,6 +21,7 @@ const (
 	PlaceReset                          // RST of the responder after its SYN-ACK
 	PlaceUnseen                         // first segment of a connection whose beginning was not seen
 	PlaceData                           // carries payload
+	PlaceKeepAlive                      // repeats the last number sent, to be answered (RFC 9293 §3.8.4)
 	PlaceACK                            // acknowledges, nothing else
 	PlaceFirstFIN                       // teardown: this side has sent everything
 	PlaceFirstFINAcked                  // teardown: acknowledges the first FIN
@@ -42,6 +43,7 @@ var placeNames = [numPlaces]string{
 	PlaceReset:         "handshake: resets after having agreed",
 	PlaceUnseen:        "first segment seen of an older connection",
 	PlaceData:          "data",
+	PlaceKeepAlive:     "keep-alive: is the other side still there?",
 	PlaceACK:           "acknowledgment",
 	PlaceFirstFIN:      "teardown: has nothing more to send",
 	PlaceFirstFINAcked: "teardown: acknowledges the FIN, may go on sending",
