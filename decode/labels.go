@@ -11,8 +11,8 @@ var (
 	endStateNames  = [numEndStates]string{"", "LISTEN", "SYN-SENT", "SYN-RECEIVED", "ESTABLISHED", "FIN-WAIT-1", "FIN-WAIT-2", "CLOSE-WAIT",
 		"CLOSING", "LAST-ACK", "TIME-WAIT", "CLOSED"}
 	stateNames  = [numStates]string{"handshake", "established", "half_closed"}
-	placeLabels = [numPlaces]string{"ignored", "syn", "syn_ack", "completes", "refused", "aborted", "reset", "unseen", "data", "ack",
-		"first_fin", "first_fin_acked", "second_fin", "fin_acked", "finished", "rst", "late"}
+	placeLabels = [numPlaces]string{"ignored", "syn", "syn_ack", "completes", "refused", "aborted", "reset", "unseen", "data",
+		"keep_alive", "ack", "first_fin", "first_fin_acked", "second_fin", "fin_acked", "finished", "rst", "late"}
 )
 
 // Label returns the word that programs are given for k.

@@ -85,7 +85,6 @@ func record(ctx context.Context, log *slog.Logger, live func() error) (_ *record
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, p.close()) }()
-	p.segment = w.segment
 	if err := live(); err != nil {
 		return nil, err
 	}

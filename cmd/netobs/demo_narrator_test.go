@@ -140,7 +140,7 @@ func recordingOf(tb testing.TB, segments string) *recording {
 		if seg.Has(decode.ACK) {
 			seg.Ack = iss[1-side].Add(ack)
 		}
-		w.segment(&seg, tracker.Step(&seg))
+		w.place(&seg, tracker.Step(&seg))
 	}
 	return &w.recording
 }

@@ -36,7 +36,7 @@ type witness struct {
 
 func newWitness() *witness { return &witness{ended: make(chan struct{})} }
 
-func (w *witness) segment(seg *decode.Segment, place decode.Place) {
+func (w *witness) place(seg *decode.Segment, place decode.Place) {
 	s := step{*seg, place}
 	s.Options = slices.Clone(seg.Options)
 	w.steps = append(w.steps, s)

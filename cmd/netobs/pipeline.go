@@ -27,14 +27,12 @@ type sink interface {
 // pipeline is the one way that data flows: reader, tracker, metrics and output. Its fields belong to the goroutine that
 // runs it, until run returns.
 type pipeline struct {
-	loader  *loader.Loader
-	reader  *loader.Reader
-	tracker *decode.Tracker
-	metrics *metrics.Metrics
-	out     sink
-
-	// segment is called for each segment, after the results it had. Optional.
-	segment func(*decode.Segment, decode.Place)
+	loader   *loader.Loader
+	reader   *loader.Reader
+	tracker  *decode.Tracker
+	metrics  *metrics.Metrics
+	out      sink
+	follower follower // out, or nil
 
 	outcomes  map[decode.Outcome]uint64
 	teardowns map[decode.Teardown]uint64
@@ -53,6 +51,7 @@ func newPipeline(l *loader.Loader, out sink, latency time.Duration, opts metrics
 		outcomes:  make(map[decode.Outcome]uint64),
 		teardowns: make(map[decode.Teardown]uint64),
 	}
+	p.follower, _ = out.(follower)
 	p.metrics = metrics.New(build(), func() (metrics.Kernel, error) { return kernelMetrics(l) }, opts)
 	p.tracker = decode.NewTracker(decode.TrackerOptions{
 		OnHandshake: func(h *decode.Handshake) {
@@ -80,8 +79,8 @@ func (p *pipeline) run() error {
 		case err == nil:
 			p.noteLoss()
 			place := p.tracker.Step(&seg)
-			if p.segment != nil {
-				p.segment(&seg, place)
+			if p.follower != nil {
+				p.follower.place(&seg, place)
 			}
 			if steps++; steps%advanceEvery != 0 {
 				continue

@@ -17,10 +17,15 @@ func appendSegment(dst []byte, at *clock, seg *decode.Segment, places [2]string,
 			dst = append(append(dst, ' '), place...)
 		}
 	}
+	return appendIP(append(dst, ' '), seg, seqBase, ackBase)
+}
+
+// appendIP appends what tcpdump -n prints of a segment from "IP" or "IP6" on.
+func appendIP(dst []byte, seg *decode.Segment, seqBase, ackBase decode.Seq) []byte {
 	if seg.Src.Addr().Is4() {
-		dst = append(dst, " IP "...)
+		dst = append(dst, "IP "...)
 	} else {
-		dst = append(dst, " IP6 "...)
+		dst = append(dst, "IP6 "...)
 	}
 	dst = appendSocket(dst, seg.Src)
 	dst = append(dst, " > "...)
@@ -37,6 +42,7 @@ func appendSocket(dst []byte, s netip.AddrPort) []byte {
 type numbers struct {
 	known bool
 	start [2]decode.Seq // by side, however sides are told apart
+	sent  [2]extent
 }
 
 // bases returns what tcpdump subtracts from the numbers of the next segment, sent by a side: nothing before both sides'
@@ -53,31 +59,39 @@ func (n *numbers) bases(seg *decode.Segment, side decode.Side) (seq, ack decode.
 	return n.start[side], n.start[1-side]
 }
 
-// sockets identify a connection: the lower socket first.
-type sockets [2]netip.AddrPort
+// senderOf says who of a conversation sent a segment: Originator stands for the lower socket.
+func senderOf(seg *decode.Segment) decode.Side {
+	if seg.Src.Compare(seg.Dst) > 0 {
+		return decode.Responder
+	}
+	return decode.Originator
+}
 
 // numbering remembers the numbers of connections: of the numberedMost last used for sure, of twice as many at most.
 type numbering struct {
-	recent, older map[sockets]*numbers
+	recent, older map[conversation]*numbers
 }
 
 const numberedMost = 1 << 17
 
-func (n *numbering) bases(seg *decode.Segment) (seq, ack decode.Seq) {
-	key, side := sockets{seg.Src, seg.Dst}, decode.Originator
-	if seg.Src.Compare(seg.Dst) > 0 {
-		key, side = sockets{seg.Dst, seg.Src}, decode.Responder
-	}
+// of returns the numbers of a segment's connection, and its sender.
+func (n *numbering) of(seg *decode.Segment) (*numbers, decode.Side) {
+	key := conversationBetween(seg.Point, seg.Src, seg.Dst)
 	c := n.recent[key]
 	if c == nil {
 		if c = n.older[key]; c == nil {
 			c = new(numbers)
 		}
 		if n.recent == nil || len(n.recent) >= numberedMost {
-			n.recent, n.older = make(map[sockets]*numbers), n.recent
+			n.recent, n.older = make(map[conversation]*numbers), n.recent
 		}
 		n.recent[key] = c
 	}
+	return c, senderOf(seg)
+}
+
+func (n *numbering) bases(seg *decode.Segment) (seq, ack decode.Seq) {
+	c, side := n.of(seg)
 	return c.bases(seg, side)
 }
 

@@ -487,7 +487,7 @@ func TestRespondersForget(t *testing.T) {
 func TestNumberingForgets(t *testing.T) {
 	var n numbering
 	seg := func(port int, seq decode.Seq) *decode.Segment {
-		return &decode.Segment{Src: netip.AddrPortFrom(netip.IPv6Loopback(), uint16(port)),
+		return &decode.Segment{Point: new(decode.Point), Src: netip.AddrPortFrom(netip.IPv6Loopback(), uint16(port)),
 			Dst: netip.AddrPortFrom(netip.IPv6Loopback(), uint16(port>>16+1)), Seq: seq, Ack: 500, Flags: decode.ACK}
 	}
 	n.bases(seg(7, 100))

@@ -85,13 +85,6 @@ func newLabWith(tb testing.TB, opts loader.Options, watched ...*nettest.NS) *lab
 	if l.pipeline, err = newPipeline(l.loader, l, 0, metrics.Options{}); err != nil {
 		tb.Fatal(err)
 	}
-	l.pipeline.segment = func(seg *decode.Segment, _ decode.Place) {
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		s := *seg
-		s.Options = nil
-		l.segments = append(l.segments, s)
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	if err := l.loader.Attach(ctx); err != nil {
 		tb.Fatal(err)
@@ -118,6 +111,14 @@ func newLabWith(tb testing.TB, opts loader.Options, watched ...*nettest.NS) *lab
 		}
 	})
 	return l
+}
+
+func (l *lab) place(seg *decode.Segment, _ decode.Place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := *seg
+	s.Options = nil
+	l.segments = append(l.segments, s)
 }
 
 // waitWatched waits until an interface that appeared is watched.

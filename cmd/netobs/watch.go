@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"netobs/decode"
+)
+
+// Which segments watch shows.
+const (
+	segmentsControl = "control"
+	segmentsAll     = "all"
+)
+
+// watchOptions are the flags of watch.
+type watchOptions struct {
+	target
+	segments string
+	style    watchStyle
+	count    int
+	numeric  bool
+}
+
+func (o *watchOptions) addFlags(fs *pflag.FlagSet) {
+	o.target.addFlags(fs)
+	fs.StringVar(&o.segments, "segments", segmentsControl,
+		"`which` segments: control (SYN, FIN, RST, and the ACKs that complete) or all, which\nneeds more of the CPU")
+	fs.BoolVar(&o.style.plain, "plain", false, "only what tcpdump prints, without what segments mean")
+	fs.BoolVarP(&o.style.absolute, "absolute-tcp-sequence-numbers", "S", false, "sequence numbers as sent, not relative")
+	fs.CountVarP(&o.style.stamp, "time", "t",
+		"no times; -tt seconds since 1970; -ttt since the line before; -tttt date and time;\n-ttttt since the first line")
+	fs.IntVarP(&o.count, "count", "c", 0, "end after so many `lines`")
+	fs.BoolVarP(&o.numeric, "numeric", "n", false, "addresses and ports are always numbers; this is for fingers used to tcpdump")
+	o.addTuning(fs)
+}
+
+// validate returns all that is wrong with the flags.
+func (o *watchOptions) validate() error {
+	errs := []error{o.target.validate()}
+	if o.segments != segmentsControl && o.segments != segmentsAll {
+		errs = append(errs, fmt.Errorf("--segments is control or all, not %q", o.segments))
+	}
+	if o.style.stamp > maxStampForm {
+		errs = append(errs, fmt.Errorf("-t is given %d times, and means nothing after the fifth", o.style.stamp))
+	}
+	if o.count < 0 {
+		errs = append(errs, fmt.Errorf("--count %d is less than 0", o.count))
+	}
+	return errors.Join(errs...)
+}
+
+func newWatch(stdout, stderr io.Writer) *cobra.Command {
+	var o watchOptions
+	cmd := &cobra.Command{
+		Use:   "watch",
+		Short: "Show segments as tcpdump does, with what they mean",
+		Long: `Show TCP segments as tcpdump does, one a line, and beside each its place in the life of its connection. Several
+network namespaces can be watched at once; one that a segment crosses shows it once. Ctrl-C ends it.`,
+		Example: `  netobs watch --netns test
+  netobs watch --all --segments all
+  netobs watch --netns test --plain -tttt`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return usageError{err, cmd.CommandPath()}
+			}
+			return watch(cmd.Context(), o, stdout, stderr)
+		},
+	}
+	o.addFlags(cmd.Flags())
+	return cmd
+}
+
+// watch watches until ctx is done, or all lines were printed that are wanted.
+func watch(ctx context.Context, o watchOptions, stdout, stderr io.Writer) error {
+	ctx, enough := context.WithCancel(ctx)
+	defer enough()
+	o.style.named = o.dynamic.All || len(o.dynamic.Containers)+len(o.netns)+len(o.pids) > 1
+	out := &countdown{follower: newWatchText(stdout, o.style, isTerminal(stdout)), left: o.count, enough: enough}
+	l := live{target: &o.target, out: out, stderr: stderr, reportAll: o.segments == segmentsAll}
+	return l.watch(ctx)
+}
+
+// countdown hands on so many segments, and then says that it is enough.
+type countdown struct {
+	follower
+	left   int // 0: no end
+	enough func()
+	over   bool
+}
+
+func (c *countdown) handshake(h *decode.Handshake) {
+	if !c.over {
+		c.follower.handshake(h)
+	}
+}
+
+func (c *countdown) connection(conn *decode.Connection) {
+	if !c.over {
+		c.follower.connection(conn)
+	}
+}
+
+func (c *countdown) place(seg *decode.Segment, place decode.Place) {
+	if c.over {
+		return
+	}
+	c.follower.place(seg, place)
+	if c.left == 0 {
+		return
+	}
+	if c.left--; c.left == 0 {
+		c.over = true
+		c.enough()
+	}
+}
