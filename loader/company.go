@@ -26,6 +26,9 @@ func (l *Loader) checkCompany() {
 		if l.letGoIfEnded(ns) { // which an event told when nobody could look
 			continue
 		}
+		if l.frozen {
+			continue
+		}
 		l.findCarriers(ns)
 		var removed []*iface
 		err := ns.Do(func() (err error) {

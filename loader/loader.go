@@ -57,6 +57,7 @@ type Loader struct {
 	attachTCX    func(link.TCXOptions) (io.Closer, error)
 	setting      string // path of rcuExpedited
 	cannotHurry  bool   // which was said
+	frozen       bool   // see Freeze
 	own          *owner // see Loader.owner
 
 	learners sync.WaitGroup

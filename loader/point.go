@@ -32,7 +32,7 @@ type pointLabels struct {
 // AttachError is a kind of failure to watch an interface, for metrics.
 type AttachError struct {
 	Netns  string
-	Reason string // enter, load, attach, too_many_points, not_ethernet; no_namespace; permission, hidden
+	Reason string // enter, load, attach, too_many_points, not_ethernet; no_namespace; permission, hidden; no_privileges
 }
 
 // attachFailure is an error with the Reason of an AttachError.

@@ -216,6 +216,10 @@ func (l *Loader) want(ns *namespace, i *iface) {
 	if len(i.points) > 0 || !l.opts.Select.wants(i) {
 		return
 	}
+	if l.frozen {
+		l.refuse(ns, i)
+		return
+	}
 	if l.pending[ns] == nil {
 		l.pending[ns] = make(map[int]bool)
 	}

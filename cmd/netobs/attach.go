@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -87,11 +88,17 @@ func attach(ctx context.Context, o attachOptions, stdout, stderr io.Writer) erro
 			h := metrics.NewHandler(p.metrics, metrics.HandlerOptions{Ready: ready.Load, Profiling: o.web.pprof})
 			return metrics.Serve(ctx, listeners, h, metrics.ServeOptions{ConfigFile: o.web.config, Log: o.logger(stderr)})
 		},
-		ready: func() {
+		ready: func() error {
+			if err := o.web.checkConfig(); err != nil {
+				return fmt.Errorf("%w; netobs reads it again for each connection, without the privilege to read the files of others",
+					err)
+			}
 			ready.Store(true)
 			for _, listener := range listeners {
 				fmt.Fprintf(stderr, "metrics on %s://%s/metrics\n", o.web.scheme(), listener.Addr())
 			}
+			daemon.SdNotify(true, daemon.SdNotifyReady) // an error means that nobody wants to know
+			return nil
 		},
 		ended: func(p *pipeline, took time.Duration) error { return printSummary(stderr, p, took) },
 	}

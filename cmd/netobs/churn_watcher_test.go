@@ -72,10 +72,15 @@ func startWatcher(t *testing.T, prefix string) *watcher {
 // capabilities it gets.
 func startWatcherIn(t *testing.T, prefix string, prepare func() error) *watcher {
 	t.Helper()
+	return startProcess(t, prepare, append([]string{"--all", "--output", "json"}, excludeAllBut(prefix)...)...)
+}
+
+// startProcess runs netobs attach with args as a process of its own, and returns when it watches.
+func startProcess(t *testing.T, prepare func() error, args ...string) *watcher {
+	t.Helper()
 	w := &watcher{t: t, ready: make(map[string]bool), objects: make(map[string]bool)}
 	w.session = &session{tb: t}
-	args := []string{"attach", "--all", "--listen", "127.0.0.1:0", "--output", "json", "--log-level", "info"}
-	w.cmd = exec.Command("/proc/self/exe", append(args, excludeAllBut(prefix)...)...)
+	w.cmd = exec.Command("/proc/self/exe", append([]string{"attach", "--listen", "127.0.0.1:0", "--log-level", "info"}, args...)...)
 	w.cmd.Env = append(os.Environ(), asNetobs+"=1")
 	w.cmd.Stdout, w.cmd.Stderr = &w.stdout, w
 	started := make(chan error)

@@ -26,8 +26,8 @@ type live struct {
 
 	// beside runs until its context is done; when it returns before, the watching ends. Optional.
 	beside func(context.Context, *pipeline) error
-	// ready is called when all there is to watch is watched. Optional.
-	ready func()
+	// ready is called when all there is to watch is watched, and privileges were given up. Optional.
+	ready func() error
 	// ended is called after the last segment. Optional.
 	ended func(p *pipeline, took time.Duration) error
 }
@@ -44,7 +44,7 @@ func (l *live) watch(ctx context.Context) (err error) {
 		return err
 	}
 	opts := l.target.options(namespaces, l.stderr)
-	opts.Listeners, opts.BPF.ReportAll = l.listeners, l.reportAll
+	opts.Listeners, opts.BPF.ReportAll = l.listeners && !l.target.unprivileged, l.reportAll
 	loaded, err := loader.New(opts)
 	if err != nil {
 		return err
@@ -79,10 +79,7 @@ func (l *live) watch(ctx context.Context) (err error) {
 
 	watchErr := loaded.Attach(ctx)
 	if watchErr == nil && ctx.Err() == nil {
-		printWatching(l.stderr, namespaces, loaded.Interfaces(), l.target)
-		if l.ready != nil {
-			l.ready()
-		}
+		watchErr = l.attached(loaded, namespaces)
 	}
 	if watchErr == nil {
 		watchErr = loaded.Follow(ctx)
@@ -95,6 +92,18 @@ func (l *live) watch(ctx context.Context) (err error) {
 		return err
 	}
 	return l.ended(p, time.Since(start))
+}
+
+// attached gives up privileges, and says what is watched.
+func (l *live) attached(loaded *loader.Loader, namespaces []loader.Netns) error {
+	if err := l.target.restrict(loaded); err != nil {
+		return err
+	}
+	printWatching(l.stderr, namespaces, loaded.Interfaces(), l.target)
+	if l.ready == nil {
+		return nil
+	}
+	return l.ready()
 }
 
 // outputPatience is how long the end waits for somebody to take what is still to be printed.

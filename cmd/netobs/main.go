@@ -24,7 +24,11 @@ const (
 // version is set by the linker.
 var version = "devel"
 
+// ownsProcess says that netobs is alone in its process, and may change what holds for all of it.
+var ownsProcess bool
+
 func main() {
+	ownsProcess = true
 	ends := []os.Signal{os.Interrupt, unix.SIGTERM}
 	if !signal.Ignored(unix.SIGHUP) { // as nohup does
 		ends = append(ends, unix.SIGHUP)

@@ -17,15 +17,16 @@ const logLevelFlag = "log-level"
 
 // target is what the commands that watch live traffic have in common: the flags that say what to watch, and how.
 type target struct {
-	dynamic    loader.Dynamic
-	netns      []string
-	pids       []int
-	kinds      []string
-	interfaces []string
-	hooks      []string
-	fastAttach bool
-	limits     limits
-	logLevel   slog.Level
+	dynamic      loader.Dynamic
+	netns        []string
+	pids         []int
+	kinds        []string
+	interfaces   []string
+	hooks        []string
+	fastAttach   bool
+	unprivileged bool
+	limits       limits
+	logLevel     slog.Level
 }
 
 // addFlags adds the flags that say what to watch. addTuning adds those that say how, for after a command's own.
@@ -47,6 +48,8 @@ func (t *target) addFlags(fs *pflag.FlagSet) {
 		"`hooks` to attach to, the preferred one first: "+strings.Join(loader.Hooks(), ",")+"\n(default auto: tcx, or tc where the kernel has no tcx)")
 	fs.BoolVar(&t.fastAttach, "fast-attach", false,
 		"let the kernel hurry while many points are attached, for each of which it else\nwaits some 10 ms; interrupts every CPU")
+	fs.BoolVar(&t.unprivileged, "drop-privileges", false,
+		"keep no privileges once all is attached, rather than those that it takes to follow:\ninterfaces that come later are not watched")
 }
 
 func (t *target) addTuning(fs *pflag.FlagSet) {
@@ -81,6 +84,9 @@ func (t *target) validate() error {
 	}
 	if len(t.dynamic.Exclude) > 0 && !t.dynamic.All {
 		errs = append(errs, errors.New("--exclude-netns goes with --all"))
+	}
+	if t.unprivileged && (t.dynamic.All || len(t.dynamic.Containers) > 0) {
+		errs = append(errs, errors.New("--drop-privileges goes with --netns and --pid: --all and --container follow what comes, which takes privileges"))
 	}
 	errs = append(errs, t.dynamic.Validate())
 	for _, pid := range t.pids {
