@@ -16,7 +16,7 @@ import (
 // Names are stable; a field that is absent is not known. The schema, schema.json, describes them.
 type jsonLines struct {
 	w     *bufio.Writer // remembers its first error, for flush
-	files bool          // points are in files, not in namespaces
+	files bool          // points without a namespace are in files
 	clock clock
 	line  []byte
 
@@ -85,7 +85,7 @@ func (j *jsonLines) process(at *decode.Point, role decode.Role, responder netip.
 func (j *jsonLines) place(p *decode.Point) {
 	switch {
 	case p.Netns == "":
-	case j.files:
+	case j.files && p.NetnsID == 0:
 		j.text("file", p.Netns)
 	default:
 		j.text("netns", p.Netns)

@@ -64,8 +64,8 @@ func newReplay(out sink) *replay {
 	return r
 }
 
-// join makes the world ready for a file that begins at a time.
-func (r *replay) join(begin int64) {
+// join makes the world ready for a file that begins at a time. controlOnly says that it has no data.
+func (r *replay) join(begin int64, controlOnly bool) {
 	if r.begun && begin >= r.last-int64(outOfOrder) {
 		if r.tracker != nil && begin-r.last > int64(breakAfter) {
 			r.tracker.Loss(r.last)
@@ -79,7 +79,7 @@ func (r *replay) join(begin int64) {
 		return
 	}
 	r.tracker = decode.NewTracker(decode.TrackerOptions{
-		EverySegment: true,
+		EverySegment: !controlOnly,
 		Capacity:     replayCapacity,
 		OnHandshake: func(h *decode.Handshake) {
 			r.totals.handshake(h)
@@ -122,7 +122,7 @@ func (r *replay) readFile(ctx context.Context, name string, stdin io.Reader, bar
 		return []error{in.explain(err)}
 	}
 	go ahead.run(p)
-	r.take(ahead, name, stop)
+	r.take(ahead, name, p.ControlOnly(), stop)
 	var errs []error
 	if ahead.err != io.EOF {
 		errs = append(errs, in.explain(ahead.err))
@@ -138,7 +138,7 @@ func (r *replay) readFile(ctx context.Context, name string, stdin io.Reader, bar
 }
 
 // take does what pipeline.run does. It calls stop if the output fails, and then goes on until there are no more segments.
-func (r *replay) take(ahead *readAhead, name string, stop func()) {
+func (r *replay) take(ahead *readAhead, name string, controlOnly bool, stop func()) {
 	var (
 		from  *decode.Point // of the file
 		point *decode.Point // ours
@@ -149,7 +149,7 @@ func (r *replay) take(ahead *readAhead, name string, stop func()) {
 		for i := range b.segments {
 			seg := &b.segments[i]
 			if from == nil {
-				r.join(seg.Time)
+				r.join(seg.Time, controlOnly)
 				first = seg.Time
 			}
 			if seg.Point != from {
@@ -194,13 +194,13 @@ func (r *replay) step(seg *decode.Segment) {
 	}
 }
 
-// newPoint returns the point of a file with an identity of its own. Captures do not tell namespaces: what files know of
-// the place is their name, if there are several.
+// newPoint returns the point of a file with an identity of its own. Captures do not tell namespaces, but those that netobs
+// wrote: what files know of the place is their name, if there are several.
 func (r *replay) newPoint(p *decode.Point, name string) *decode.Point {
 	r.points++
 	own := *p
 	own.ID = r.points
-	if r.labels {
+	if r.labels && own.Netns == "" {
 		own.Netns = name
 	}
 	return &own

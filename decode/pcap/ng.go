@@ -3,6 +3,7 @@ package pcap
 import (
 	"errors"
 	"io"
+	"strings"
 
 	"github.com/gopacket/gopacket/pcapgo"
 
@@ -25,6 +26,9 @@ func (p *Reader) openNg() error {
 		return err
 	}
 	p.packets, p.ng = r, r
+	section := r.SectionInfo()
+	p.ours = strings.HasPrefix(section.Application, application)
+	p.controlOnly = p.ours && section.Comment == controlOnly
 	return nil
 }
 
@@ -54,6 +58,9 @@ func (p *Reader) iface(i int) (*iface, error) {
 			return nil, err
 		}
 		on := iface{link: decode.LinkType(ng.LinkType), point: p.newPoint(ng.Name)}
+		if p.ours {
+			described(on.point, ng.Description)
+		}
 		on.setTick(&ng)
 		p.ifaces = append(p.ifaces, on)
 	}

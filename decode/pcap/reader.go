@@ -38,6 +38,8 @@ type Reader struct {
 	blocks *blocks          // nil: a pcap file
 	ng     *pcapgo.NgReader // of blocks
 
+	ours, controlOnly bool // what the first section says
+
 	ifaces []iface // of the current section; the only one of a pcap file
 	points uint32
 	now    int64 // time of the last packet that had one
@@ -149,7 +151,10 @@ func (p *Reader) openPcap(magic uint32) error {
 	return nil
 }
 
-// newPoint returns a point for an interface. Its direction is unknown, and its namespace the one without a name.
+// ControlOnly reports whether the capture, written by a [Writer], has only segments that begin or end something.
+func (p *Reader) ControlOnly() bool { return p.controlOnly }
+
+// newPoint returns a point for an interface. Its direction is unknown, and its namespace the one without a name: only a [Writer] tells.
 func (p *Reader) newPoint(name string) *decode.Point {
 	p.points++
 	return &decode.Point{ID: p.points, Interface: name, Direction: decode.DirectionUnknown}
