@@ -127,12 +127,9 @@ func itself() *dashboard.DashboardBuilder {
 		}.graph()).
 		WithPanel(panel{
 			title: "Memory", unit: units.BytesIEC, width: 12,
-			about: "Resident memory of netobs, and the part of it that is in use by Go. Its size is bounded by --ring-bytes and the " +
-				"connection table.",
-			queries: []query{
-				{expr: sum(own("process_resident_memory_bytes"), "instance"), legend: "resident on {{instance}}"},
-				{expr: sum(own("go_memstats_heap_inuse_bytes"), "instance"), legend: "heap on {{instance}}"},
-			},
+			about: "Resident memory of netobs. Its size is bounded by --ring-bytes, the connection table and the limit of " +
+				"namespaces.",
+			queries: []query{{expr: sum(own("process_resident_memory_bytes"), "instance"), legend: "{{instance}}"}},
 		}.graph()).
 		WithPanel(panel{
 			title: "Scrapes", unit: units.Seconds, width: 6,

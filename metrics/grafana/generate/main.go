@@ -99,7 +99,7 @@ func value(name, label, query string) *dashboard.QueryVariableBuilder {
 
 // netns is the variable of one or several namespaces.
 func netns() *dashboard.QueryVariableBuilder {
-	return values("netns", "Namespace", `label_values(netobs_segments_total{job=~"$job", instance=~"$instance"}, netns)`).
+	return values("netns", "Namespace", `label_values(netobs_observation_points{job=~"$job", instance=~"$instance"}, netns)`).
 		AllValue(".+")
 }
 

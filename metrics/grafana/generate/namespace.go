@@ -14,7 +14,7 @@ func namespace() *dashboard.DashboardBuilder {
 	counted := func(metric string, labels ...string) string { return rate(selector(metric, labels...)) }
 	return newDashboard(uidNamespace, "netobs / Namespace",
 		"TCP connections of one network namespace, by role, and what its interfaces carry.").
-		WithVariable(value("netns", "Namespace", `label_values(netobs_segments_total{job=~"$job", instance=~"$instance"}, netns)`)).
+		WithVariable(value("netns", "Namespace", `label_values(netobs_observation_points{job=~"$job", instance=~"$instance"}, netns)`)).
 		WithRow(dashboard.NewRowBuilder("Roles")).
 		WithPanel(panel{
 			title: "Handshakes by role and outcome", unit: units.CountsPerSecond, width: 12,
