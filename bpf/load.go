@@ -94,6 +94,13 @@ func Load(opts Options) (_ *Programs, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("read embedded BPF objects: %w", err)
 	}
+	// 2 MiB of zeros, twice: what the map has without them.
+	spec.Maps[pendingSection].Contents = nil
+	for name, v := range spec.Variables {
+		if v.SectionName == pendingSection {
+			delete(spec.Variables, name)
+		}
+	}
 	ring, flows := spec.Maps[netobsMapRing], spec.Maps[netobsMapFlows]
 	if opts.RingBytes != 0 {
 		ring.MaxEntries = opts.RingBytes

@@ -45,7 +45,8 @@ func newRing(m *ebpf.Map) (*ring, error) {
 	if err != nil {
 		return nil, fmt.Errorf("map the reader's page: %w", err)
 	}
-	producer, err := unix.Mmap(m.FD(), int64(page), page+2*size, unix.PROT_READ, unix.MAP_SHARED)
+	// The kernel offers the records twice, one after the other, so that none is in two pieces. Of the second a page does.
+	producer, err := unix.Mmap(m.FD(), int64(page), page+size+page, unix.PROT_READ, unix.MAP_SHARED)
 	if err != nil {
 		unix.Munmap(consumer)
 		return nil, fmt.Errorf("map %d bytes of records: %w", size, err)

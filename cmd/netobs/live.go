@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -80,6 +81,7 @@ func (l *live) watch(ctx context.Context) (err error) {
 	watchErr := loaded.Attach(ctx)
 	if watchErr == nil && ctx.Err() == nil {
 		watchErr = l.attached(loaded, namespaces)
+		debug.FreeOSMemory() // to begin takes more than to go on
 	}
 	if watchErr == nil {
 		watchErr = loaded.Follow(ctx)
