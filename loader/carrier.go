@@ -46,7 +46,7 @@ func listCarriers() (map[int]bool, error) {
 	}
 	defer h.Close()
 	// Besides what bridges know, the kernel lists the addresses that each interface was told to take.
-	entries, err := h.NeighList(0, unix.AF_BRIDGE)
+	entries, err := Dump(func() ([]netlink.Neigh, error) { return h.NeighList(0, unix.AF_BRIDGE) })
 	if err != nil {
 		return nil, fmt.Errorf("list hardware addresses: %w", err)
 	}

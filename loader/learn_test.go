@@ -13,21 +13,6 @@ import (
 	"netobs/loader/nettest"
 )
 
-// accept returns the ends of a connection from one namespace to a listener.
-func accept(tb testing.TB, from *nettest.NS, l *net.TCPListener) (client, server *net.TCPConn) {
-	tb.Helper()
-	client, err := from.Dial(l.Addr().String())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	server, err = l.AcceptTCP()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { client.Close(); server.Close() })
-	return client, server
-}
-
 // found returns what takeCensus tells of a namespace, by the port of the responder or else of the second end.
 func found(tb testing.TB, ns *nettest.NS, p paths) map[string]string {
 	tb.Helper()
@@ -72,7 +57,7 @@ func TestCensus(t *testing.T) {
 	for _, listening := range []bool{true, false} {
 		listen := func(ns *nettest.NS, addr string, from *nettest.NS) (client, server *net.TCPConn) {
 			l := ns.Listen(addr)
-			client, server = accept(t, from, l)
+			client, server = from.Connect(l)
 			if !listening {
 				l.Close()
 			}

@@ -15,6 +15,14 @@ type Leftovers struct {
 	InUse     int // of a netobs that is running, or that cannot be told from one: left alone
 }
 
+// CountFilters tells people how many there are.
+func CountFilters(n int) string {
+	if n == 1 {
+		return "1 filter"
+	}
+	return fmt.Sprintf("%d filters", n)
+}
+
 // RemoveLeftovers removes from a namespace what a netobs that was killed left there: its filters, and the clsact qdiscs
 // that it made if nobody else uses them. Nothing else outlives a netobs, but the setting that RestoreSettings puts right.
 // It returns the interfaces that have any. Needs CAP_SYS_ADMIN and CAP_NET_ADMIN.

@@ -266,6 +266,16 @@ func numberNetns(fd int, own bool) (int, error) {
 	return id, nil
 }
 
+// Dump reads a list of the kernel's, and reads it again, some times, if the kernel says that it changed meanwhile.
+func Dump[T any](list func() ([]T, error)) (all []T, err error) {
+	for range 5 {
+		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+	}
+	return all, err
+}
+
 // list returns all links and local addresses of the namespace that the calling thread is in.
 func list() ([]netlink.Link, []localAddr, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -273,22 +283,11 @@ func list() ([]netlink.Link, []localAddr, error) {
 		return nil, nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	defer h.Close()
-	var links []netlink.Link
-	var addrs []netlink.Addr
-	// The kernel says when a list changed while it was read: read it again, some times.
-	for range 5 {
-		if links, err = h.LinkList(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	links, err := Dump(h.LinkList)
 	if err != nil {
 		return nil, nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	for range 5 {
-		if addrs, err = h.AddrList(nil, netlink.FAMILY_ALL); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+	addrs, err := Dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, nil, fmt.Errorf("list addresses: %w", err)
 	}

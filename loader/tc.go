@@ -120,12 +120,8 @@ func addClsact(h *netlink.Handle, index int) (made bool, err error) {
 }
 
 // listQdiscs returns the qdiscs of an interface, or of all if it is nil.
-func listQdiscs(h *netlink.Handle, of netlink.Link) (qdiscs []netlink.Qdisc, err error) {
-	for range 5 {
-		if qdiscs, err = h.QdiscList(of); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+func listQdiscs(h *netlink.Handle, of netlink.Link) ([]netlink.Qdisc, error) {
+	qdiscs, err := Dump(func() ([]netlink.Qdisc, error) { return h.QdiscList(of) })
 	if err != nil {
 		return nil, fmt.Errorf("list qdiscs: %w", err)
 	}
@@ -204,13 +200,8 @@ func inFirstChain(a *netlink.FilterAttrs) bool { return a.Chain == nil || *a.Cha
 
 // listFilters returns the filters of one side in the order in which they run. Each priority comes first with an entry of
 // its own, without handle.
-func listFilters(h *netlink.Handle, index int, parent uint32) (filters []netlink.Filter, err error) {
-	for range 5 {
-		filters, err = h.FilterList(deviceAt(index), parent)
-		if !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
+func listFilters(h *netlink.Handle, index int, parent uint32) ([]netlink.Filter, error) {
+	filters, err := Dump(func() ([]netlink.Filter, error) { return h.FilterList(deviceAt(index), parent) })
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
 		return nil, nil // no such qdisc, or none with this side
 	}

@@ -48,10 +48,10 @@ func detach(ctx context.Context, names []string, w io.Writer) error {
 		for _, l := range left {
 			if l.Removed > 0 {
 				removed = true
-				fmt.Fprintf(w, "%s in %s: removed %s\n", l.Interface, ns.Name, filters(l.Removed))
+				fmt.Fprintf(w, "%s in %s: removed %s\n", l.Interface, ns.Name, loader.CountFilters(l.Removed))
 			}
 			if l.InUse > 0 {
-				fmt.Fprintf(w, "%s in %s: %s of a netobs that is running\n", l.Interface, ns.Name, filters(l.InUse))
+				fmt.Fprintf(w, "%s in %s: %s of a netobs that is running\n", l.Interface, ns.Name, loader.CountFilters(l.InUse))
 			}
 		}
 	}
@@ -80,11 +80,4 @@ func findAll(ctx context.Context, names []string) ([]loader.Netns, error) {
 		all = append(all, ns)
 	}
 	return all, errors.Join(errs...)
-}
-
-func filters(n int) string {
-	if n == 1 {
-		return "1 filter"
-	}
-	return fmt.Sprintf("%d filters", n)
 }

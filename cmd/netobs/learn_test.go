@@ -17,21 +17,6 @@ import (
 	"netobs/loader/nettest"
 )
 
-// open returns the ends of a connection from a namespace to a listener.
-func open(tb testing.TB, from *nettest.NS, l *net.TCPListener) (client, server *net.TCPConn) {
-	tb.Helper()
-	client, err := from.Dial(l.Addr().String())
-	if err != nil {
-		tb.Fatal(err)
-	}
-	server, err = l.AcceptTCP()
-	if err != nil {
-		tb.Fatal(err)
-	}
-	tb.Cleanup(func() { client.Close(); server.Close() })
-	return client, server
-}
-
 // twoOnVeth returns two namespaces joined by eth0.
 func twoOnVeth(tb testing.TB) (a, b *nettest.NS) {
 	a, b = nettest.New(tb, "learn"), nettest.New(tb, "learn")
@@ -50,15 +35,15 @@ func TestLearned(t *testing.T) {
 	t.Parallel()
 	a, b := twoOnVeth(t)
 	onLo, inB, inB6 := a.Listen("127.0.0.1:8080"), b.Listen("10.9.0.2:8081"), b.Listen("[fd09::2]:8082")
-	onLoClient, onLoServer := open(t, a, onLo)
-	client, server := open(t, a, inB)
-	client6, server6 := open(t, a, inB6)
-	half, halfServer := open(t, a, inB)
+	onLoClient, onLoServer := a.Connect(onLo)
+	client, server := a.Connect(inB)
+	client6, server6 := a.Connect(inB6)
+	half, halfServer := a.Connect(inB)
 	half.CloseWrite()
-	reset, _ := open(t, a, onLo)
-	open(t, a, onLo) // stays
-	inB.Close()      // who accepted is known even so
-	over, overServer := open(t, a, onLo)
+	reset, _ := a.Connect(onLo)
+	a.Connect(onLo) // stays
+	inB.Close()     // who accepted is known even so
+	over, overServer := a.Connect(onLo)
 	over.Close()
 	overServer.Close()
 
@@ -135,11 +120,11 @@ func TestLearned(t *testing.T) {
 func TestLearnedOnlyWhereWatched(t *testing.T) {
 	t.Parallel()
 	a, b := twoOnVeth(t)
-	open(t, a, a.Listen("127.0.0.1:8080"))
-	open(t, a, a.Listen("10.9.0.1:8080"))
+	a.Connect(a.Listen("127.0.0.1:8080"))
+	a.Connect(a.Listen("10.9.0.1:8080"))
 	inB := b.Listen("10.9.0.2:8081")
-	open(t, a, inB)
-	open(t, a, inB)
+	a.Connect(inB)
+	a.Connect(inB)
 	s := startAttach(t, "--netns", a.Name, "--interface", "lo")
 	s.waitFor(2, "connections", label("role", "local"), label("state", "established"))
 	if n := s.scrape().sum("connections_unseen_total"); n != 2 {

@@ -80,7 +80,7 @@ func TestPrivileges(t *testing.T) {
 			a.Addr("eth0", "10.9.0.1/24")
 			b.Addr("eth0", "10.9.0.2/24")
 			w.waitReady(a.Name + "/eth0")
-			client, _ := open(t, b, a.Listen("10.9.0.1:80"))
+			client, _ := b.Connect(a.Listen("10.9.0.1:80"))
 			w.session.waitFor(1, "handshakes_total", label("netns", a.Name), label("outcome", "completed"))
 			client.Close()
 			wantCapabilities(t, w.cmd.Process.Pid, tt.keep...)
@@ -102,7 +102,7 @@ func TestDropPrivileges(t *testing.T) {
 	wantCapabilities(t, w.cmd.Process.Pid)
 	server := a.Listen("10.9.0.1:80")
 	for range 5 {
-		client, accepted := open(t, b, server)
+		client, accepted := b.Connect(server)
 		client.Close()
 		accepted.Close()
 	}

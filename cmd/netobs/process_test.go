@@ -19,7 +19,7 @@ func TestResponderProcess(t *testing.T) {
 	s := startAttach(t, "--netns", a.Name, "--netns", b.Name, "--output", "json")
 	want := fmt.Sprintf(`"responder_process":{"pid":%d,"name":`, os.Getpid())
 	nettest.Eventually(t, 20*time.Second, func() error {
-		client, server := open(t, a, inB)
+		client, server := a.Connect(inB)
 		client.Close()
 		server.Close()
 		if !strings.Contains(s.stdout.String(), want) {

@@ -307,6 +307,22 @@ func (ns *NS) Dial(addr string) (*net.TCPConn, error) {
 	return c.(*net.TCPConn), nil
 }
 
+// Connect makes a connection from inside the namespace to a listener, and returns its ends. They are closed at the end of the
+// test.
+func (ns *NS) Connect(to *net.TCPListener) (client, server *net.TCPConn) {
+	ns.tb.Helper()
+	client, err := ns.Dial(to.Addr().String())
+	if err != nil {
+		ns.tb.Fatal(err)
+	}
+	server, err = to.AcceptTCP()
+	if err != nil {
+		ns.tb.Fatal(err)
+	}
+	ns.tb.Cleanup(func() { client.Close(); server.Close() })
+	return client, server
+}
+
 // Eventually waits until check returns nil, and fails the test with its last error after the deadline.
 func Eventually(tb testing.TB, deadline time.Duration, check func() error) {
 	tb.Helper()

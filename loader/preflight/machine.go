@@ -137,7 +137,7 @@ func checkNamespaces(ctx context.Context) []Finding {
 		for _, l := range left {
 			if l.Removed > 0 {
 				findings = append(findings, Finding{About: "leftover", Name: l.Interface + " in " + ns.Name, State: Note,
-					Detail: filters(l.Removed) + " of a netobs that was killed", Remedy: "netobs detach"})
+					Detail: loader.CountFilters(l.Removed) + " of a netobs that was killed", Remedy: "netobs detach"})
 			}
 		}
 	}
@@ -155,13 +155,6 @@ func notKnown(about, name string, failed []string, of int) Finding {
 	return Finding{About: about, Name: name, State: Note,
 		Detail: fmt.Sprintf("not known in %d of %d network namespaces: %s", len(failed), of, failed[0]),
 		Remedy: "run netobs check as root"}
-}
-
-func filters(n int) string {
-	if n == 1 {
-		return "1 filter"
-	}
-	return fmt.Sprintf("%d filters", n)
 }
 
 // others lists the programs that are attached where netobs would be.

@@ -2,7 +2,6 @@ package wiring
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -17,19 +16,6 @@ import (
 	"netobs/loader/inventory"
 )
 
-// attempts is how often a list is read again that changed while it was read.
-const attempts = 5
-
-// dump reads a list until it is whole.
-func dump[T any](list func() ([]T, error)) (all []T, err error) {
-	for range attempts {
-		if all, err = list(); !errors.Is(err, netlink.ErrDumpInterrupted) {
-			break
-		}
-	}
-	return all, err
-}
-
 // listInterfaces returns those of the namespace that the calling thread is in, by index.
 func listInterfaces() ([]*Interface, error) {
 	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
@@ -37,11 +23,11 @@ func listInterfaces() ([]*Interface, error) {
 		return nil, fmt.Errorf("open rtnetlink socket: %w", err)
 	}
 	defer h.Close()
-	links, err := dump(h.LinkList)
+	links, err := loader.Dump(h.LinkList)
 	if err != nil {
 		return nil, fmt.Errorf("list interfaces: %w", err)
 	}
-	addrs, err := dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
+	addrs, err := loader.Dump(func() ([]netlink.Addr, error) { return h.AddrList(nil, netlink.FAMILY_ALL) })
 	if err != nil {
 		return nil, fmt.Errorf("list addresses: %w", err)
 	}
@@ -107,7 +93,7 @@ func listPrograms(h *netlink.Handle, l netlink.Link) []Program {
 				all = append(all, Program{Hook: loader.HookTCX, Direction: d.direction.String(), ID: uint32(p.ID)})
 			}
 		}
-		filters, _ := dump(func() ([]netlink.Filter, error) { return h.FilterList(l, d.parent) })
+		filters, _ := loader.Dump(func() ([]netlink.Filter, error) { return h.FilterList(l, d.parent) })
 		for _, f := range filters {
 			// Each priority comes first with an entry of its own, without handle.
 			if b, ok := f.(*netlink.BpfFilter); ok && b.Handle != 0 {
