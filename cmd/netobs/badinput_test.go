@@ -152,11 +152,17 @@ func netobsProcessTo(t testing.TB, stdout *os.File, args ...string) (*exec.Cmd, 
 
 // TestLeavesNothingBehind on Ctrl-C and on SIGKILL, where only the kernel can clean up.
 func TestLeavesNothingBehind(t *testing.T) {
-	for _, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGKILL} {
-		t.Run(sig.String(), func(t *testing.T) {
+	for _, tc := range []struct {
+		sig  syscall.Signal
+		hook string
+	}{
+		{syscall.SIGINT, "tcx"}, {syscall.SIGTERM, "tcx"}, {syscall.SIGKILL, "tcx"}, {syscall.SIGINT, "xdp"}, {syscall.SIGKILL, "xdp"},
+	} {
+		t.Run(tc.sig.String()+" "+tc.hook, func(t *testing.T) {
+			sig := tc.sig
 			a, b := nettest.New(t, "a"), nettest.New(t, "b")
 			nettest.Veth(a, "eth0", b, "peer")
-			cmd, stderr := netobsProcess(t, "attach", "--netns", a.Name, "--listen", "")
+			cmd, stderr := netobsProcess(t, "attach", "--netns", a.Name, "--listen", "", "--hook", tc.hook)
 			if got := a.Attached("eth0") + a.Attached("lo"); got != 3 {
 				t.Errorf("%d programs attached, want 3", got)
 			}

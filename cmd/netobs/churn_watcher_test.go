@@ -383,13 +383,11 @@ func (w *watcher) wantTotals() {
 			lines[l.Netns]++
 		}
 	}
+	w.session.waitFor(0, "connections") // those that nobody counts, too: they end with their namespace, when all is read
 	m := w.session.scrape()
 	for netns, n := range lines {
 		if got := m.sum("handshakes_total", label("netns", netns)); got != float64(n) {
 			w.t.Errorf("%s: handshakes_total is %v, %d lines", netns, got, n)
-		}
-		if got := m.sum("connections", label("netns", netns)); got != 0 {
-			w.t.Errorf("%s: %v connections are open", netns, got)
 		}
 	}
 	if got := m.sum("attach_errors_total"); got != 0 {

@@ -152,6 +152,22 @@ func (ns *NS) NFT(rules string) {
 	})
 }
 
+// IPTables runs a program of iptables, such as iptables or iptables-save, and returns what it says. Without the program, the
+// test is skipped, or fails where NETOBS_TEST_PRIVILEGED=1.
+func (ns *NS) IPTables(program string, args ...string) (says string) {
+	ns.tb.Helper()
+	NeedProgram(ns.tb, program)
+	ns.Do(func() error {
+		out, err := exec.Command(program, args...).Output()
+		if err != nil {
+			return fmt.Errorf("%s %q: %w", program, args, err)
+		}
+		says = string(out)
+		return nil
+	})
+	return says
+}
+
 // Offload switches what the kernel does with large segments at an interface: tso, whether it sends them uncut; gro,
 // whether it joins what it receives.
 func (ns *NS) Offload(name string, tso, gro bool) {

@@ -366,7 +366,7 @@ func (ns *NS) Sysctl(name, value string) {
 	ns.Do(func() error { return os.WriteFile("/proc/sys/"+name, []byte(value), 0o644) })
 }
 
-// Attached returns how many TCX programs are attached to an interface, in both directions.
+// Attached returns how many programs are attached to an interface by TCX, in both directions, and XDP.
 func (ns *NS) Attached(name string) int {
 	ns.tb.Helper()
 	var n int
@@ -381,6 +381,9 @@ func (ns *NS) Attached(name string) int {
 				return err
 			}
 			n += len(res.Programs)
+		}
+		if xdp := l.Attrs().Xdp; xdp != nil && xdp.Attached {
+			n++
 		}
 		return nil
 	})
