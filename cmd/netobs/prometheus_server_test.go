@@ -165,6 +165,23 @@ func (p *prometheus) query(at float64, expr string) []promSample {
 	return data.Result
 }
 
+// An exemplar is one event that a sample tells of.
+type exemplar struct {
+	Labels map[string]string
+	Value  string
+}
+
+// exemplars returns those of the series that a selector selects.
+func (p *prometheus) exemplars(from, to float64, selector string) (all []exemplar) {
+	p.tb.Helper()
+	var data []struct{ Exemplars []exemplar }
+	p.get("query_exemplars", url.Values{"query": {selector}, "start": {fmt.Sprintf("%.3f", from)}, "end": {fmt.Sprintf("%.3f", to)}}, &data)
+	for _, series := range data {
+		all = append(all, series.Exemplars...)
+	}
+	return all
+}
+
 // nextScrape waits until a target was scraped at or after now, and the rules were evaluated on that, and returns when it was
 // scraped: the time of the samples, in seconds since the Unix epoch.
 func (p *prometheus) nextScrape(target string) (at float64) {

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"net/url"
 	"os/exec"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cilium/ebpf"
 	"github.com/vishvananda/netlink"
@@ -40,6 +42,7 @@ func TestPrometheus(t *testing.T) {
 		startPrometheus(t, false, watched.addr, limited.addr, gone),
 		startPrometheus(t, true, watched.addr, limited.addr, gone),
 	}
+	began := float64(time.Now().Unix())
 	m.hold(portDrain, 2)
 	m.hold(portFull, 1) // fills the queue
 	const held = 4
@@ -59,12 +62,13 @@ func TestPrometheus(t *testing.T) {
 	for i, p := range servers {
 		to := p.nextScrape(watched.addr)
 		t.Run(fmt.Sprintf("native %v", p.native), func(t *testing.T) {
-			p.tb = t
 			about := seen{load: load, seconds: to - from[i], open: held, native: p.native, main: watched.addr, limited: limited.addr,
 				broken: broken.Name}
 			p.checkDashboards(t, m, to, gone, about)
-			p.checkRules(t, m, about, base.times(4), limited.addr, gone)
-			p.checkHistograms(t, m, to, base.times(4), from[i])
+			t.Run("rules", func(t *testing.T) { p.checkRules(t, m, about, base.times(4), gone) })
+			t.Run("histograms", func(t *testing.T) { p.checkHistograms(t, m, to, began, base.times(4)) })
+			t.Run("variables", func(t *testing.T) { p.checkVariables(t, m, watched.addr) })
+			t.Run("no data", func(t *testing.T) { p.checkEmpty(t, to) })
 		})
 	}
 	checkByPromtool(t, watched)
@@ -201,101 +205,51 @@ func (w wants) check(got []promSample) error {
 	return nil
 }
 
-// checkRules: the server evaluated all of the rules, without error; records have their values, and each alert is on its way.
-func (p *prometheus) checkRules(t *testing.T, m *mixer, about seen, total mixed, limited, gone string) {
-	var data struct {
-		Groups []struct {
-			Rules []struct {
-				Name, Type, Health, LastError string
-				Alerts                        []struct {
-					Labels map[string]string
-					State  string
-				}
-			}
+// checkVariables: Grafana finds values for each variable of the dashboards.
+func (p *prometheus) checkVariables(t *testing.T, m *mixer, netobs string) {
+	p.tb = t
+	var d struct {
+		Templating struct {
+			List []struct{ Name, Type, Query string }
 		}
 	}
-	p.get("rules", nil, &data)
-	now := p.nextScrape(about.main)
-	// Of what happened before the first scrape the rates know nothing, so that they are between those of the later load and those of all.
-	rate := func(load, total int) bounds { return between(0.95*float64(load)/300, 1.15*float64(total)/300) }
-	near := func(v float64) bounds { return between(0.85*v, 1.15*v) }
-	all := total.completed() + total.failed()
-	ratio := func(n int) bounds { return near(float64(n) / float64(all)) }
-	records := map[string]map[string]bounds{ // by outcome, of the client
-		"netns_role:netobs_handshakes:rate5m": {"": rate(about.load.completed()+about.load.failed(), all)},
-		"netns_role_outcome:netobs_handshakes_failed:rate5m": {
-			"refused": rate(about.load.refused, total.refused), "half_open": rate(about.load.halfOpen, total.halfOpen),
-			"unanswered": rate(about.load.unanswered+about.load.overflow, total.unanswered+total.overflow)},
-		"netns_role_outcome:netobs_handshakes_failed:ratio_rate5m": {
-			"refused": ratio(total.refused), "half_open": ratio(total.halfOpen), "unanswered": ratio(total.unanswered + total.overflow)},
-		"netns_role:netobs_handshake_duration_seconds:p99_5m": {"": slowTime},
-		"netns_role:netobs_teardowns:rate5m":                  {"": rate(about.load.completed(), total.completed())},
-		"netns_role:netobs_teardowns_rst:rate5m":              {"": rate(about.load.reset, total.reset)},
-		"instance:netobs_events_lost:rate5m":                  {"": exactly(0)},
-	}
-	alerts := map[string]map[string]string{ // labels of one alert
-		"NetobsConnectionsRefused":    {"netns": m.client.Name, "role": "originator", "outcome": "refused"},
-		"NetobsConnectionsUnanswered": {"netns": m.client.Name, "role": "originator", "outcome": "unanswered"},
-		"NetobsHandshakesSlow":        {"netns": m.client.Name, "role": "originator"},
-		"NetobsHalfOpenGrowing":       {"netns": m.server.Name, "role": "responder", "outcome": "half_open"},
-		"NetobsAcceptQueueFull":       {"netns": m.server.Name},
-		"NetobsResetStorm":            {"netns": m.client.Name, "role": "originator"},
-		"NetobsLosingEvents":          {"instance": limited},
-		"NetobsDown":                  {"instance": gone},
-	}
-	evaluated := 0
-	for _, group := range data.Groups {
-		for _, rule := range group.Rules {
-			evaluated++
-			if rule.Health != "ok" {
-				t.Errorf("%s is %s: %s", rule.Name, rule.Health, rule.LastError)
-			}
-			if rule.Type == "alerting" {
-				want, ok := alerts[rule.Name]
-				found := false
-				for _, a := range rule.Alerts {
-					matches := true
-					for name, value := range want {
-						matches = matches && a.Labels[name] == value
-					}
-					found = found || matches
-				}
-				if !ok || !found {
-					t.Errorf("%s: no alert with %v among %v", rule.Name, want, rule.Alerts)
-				}
+	for _, dashboard := range grafana.Dashboards {
+		if err := json.Unmarshal(dashboard.JSON(), &d); err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range d.Templating.List {
+			if v.Type != "query" {
 				continue
 			}
-			want, ok := records[rule.Name]
-			if !ok {
-				t.Errorf("nothing is expected of %s", rule.Name)
+			match := regexp.MustCompile(`^label_values\((.*), (\w+)\)$`).FindStringSubmatch(v.Query)
+			if match == nil {
+				t.Fatalf("%s of %s asks %s", v.Name, dashboard.Name, v.Query)
 			}
-			for outcome, bounds := range want {
-				labels := fmt.Sprintf(`{instance="%s", netns="%s", outcome="%s"}`, about.main, m.client.Name, outcome)
-				if strings.HasPrefix(rule.Name, "instance:") {
-					labels = fmt.Sprintf(`{instance="%s"}`, about.main)
-				}
-				if err := (wants{"*": bounds}).check(p.query(now, rule.Name+labels)); err != nil {
-					t.Errorf("%s%s: %v", rule.Name, labels, err)
+			var values []string
+			series := strings.NewReplacer("$job", "netobs", "$instance", netobs).Replace(match[1])
+			p.get("label/"+match[2]+"/values", url.Values{"match[]": {series}}, &values)
+			want := map[string][]string{"job": {"netobs"}, "instance": {netobs}, "netns": {m.client.Name, m.server.Name, m.bridge.Name}}[v.Name]
+			for _, value := range want {
+				if !slices.Contains(values, value) {
+					t.Errorf("%s of %s: %v, without %s", v.Name, dashboard.Name, values, value)
 				}
 			}
 		}
-	}
-	if n := len(records) + len(alerts); evaluated != n {
-		t.Errorf("%d rules evaluated, %d expected", evaluated, n)
 	}
 }
 
-// checkHistograms: native histograms and exemplars arrived.
-func (p *prometheus) checkHistograms(t *testing.T, m *mixer, at float64, total mixed, from float64) {
-	got := p.query(at, fmt.Sprintf(`netobs_handshake_duration_seconds{netns="%s", leg="total"}`, m.client.Name))
-	if p.native {
-		// The held ones, too, but not the one that is older.
-		n := float64(total.completed() + 3)
-		if len(got) != 1 || got[0].Histogram == nil || got[0].value() != n {
-			t.Errorf("native histogram %v, want one of %v", got, n)
+// checkEmpty: where there is no netobs, no query is an error, and none returns anything.
+func (p *prometheus) checkEmpty(t *testing.T, at float64) {
+	p.tb = t
+	for _, dashboard := range grafana.Dashboards {
+		for title, queries := range panelsOf(t, dashboard.Name) {
+			for _, query := range queries {
+				expr := strings.NewReplacer("$job", "nobody", "$__rate_interval", "1m", "$__range", "1h").Replace(query)
+				if got := p.query(at, expr); len(got) > 0 {
+					t.Errorf("%s: %v of nobody", title, got)
+				}
+			}
 		}
-	} else if len(got) != 0 {
-		t.Errorf("native histogram %v of a server that does not take them", got)
 	}
 }
 
