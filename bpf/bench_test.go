@@ -75,11 +75,11 @@ func BenchmarkSegment(b *testing.B) {
 					n /= 10
 				}
 				if l.all {
-					filter.fill(netobsPendingEntry{Tag: tagShared, Epoch: epochAgo(b, 0)})
+					filter.fill(newEntry(tagShared, epochAgo(b, 0)))
 				}
 				l.ns = append(l.ns, l.once(b, n))
 				if l.all {
-					filter.fill(netobsPendingEntry{})
+					filter.fill(0)
 				}
 				if l.slow {
 					drain(b, progs)

@@ -103,10 +103,9 @@ type netobsIdentity struct {
 	Pad       uint8
 }
 
-type netobsPendingEntry struct {
+type netobsPendingBucket struct {
 	_     structs.HostLayout
-	Tag   uint8
-	Epoch uint8
+	Entry [4]uint16
 }
 
 type netobsPointCounters struct {

@@ -12,13 +12,25 @@ import (
 
 // Values of headers/pending.h.
 const (
-	tagShared   = 255
-	epochShift  = 28
-	epochsToOld = 4          // one more by a clock that may be a jiffy late, as that of false hits
-	nextEpoch   = ^uint64(0) // ago, that is, by a clock that is ahead
+	bucketEntries = 4
+	tagBits       = 10
+	tagsMax       = 512 // of flows
+	tagShared     = 1<<tagBits - 1
+	epochShift    = 28
+	epochMask     = 63
+	epochsToOld   = 4          // one more by a clock that may be a jiffy late, as that of false hits
+	nextEpoch     = ^uint64(0) // ago, that is, by a clock that is ahead
 )
 
-// pending is the filter's array, for looking into it and arming by hand.
+// entry is one of the filter's: tag and epoch.
+type entry uint16
+
+func newEntry(tag uint16, epoch uint8) entry { return entry(tag | uint16(epoch)<<tagBits) }
+
+func (e entry) tag() uint16  { return uint16(e) & (1<<tagBits - 1) }
+func (e entry) epoch() uint8 { return uint8(e >> tagBits) }
+
+// pending is the filter's array, for looking into it and arming by hand. Four entries are a bucket.
 type pending struct {
 	tb      testing.TB
 	memory  *ebpf.Memory
@@ -31,50 +43,60 @@ func (w *world) pending(tb testing.TB) pending {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return pending{tb, m, int(m.Size()) / int(unsafe.Sizeof(netobsPendingEntry{}))}
+	if got, want := unsafe.Sizeof(netobsPendingBucket{}), bucketEntries*unsafe.Sizeof(entry(0)); got != want {
+		tb.Fatalf("size of a bucket: got %d, want %d", got, want)
+	}
+	return pending{tb, m, int(m.Size()) / int(unsafe.Sizeof(entry(0)))}
 }
 
-func bytesOf(entries []netobsPendingEntry) []byte {
+func bytesOf(entries []entry) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(&entries[0])), len(entries)*int(unsafe.Sizeof(entries[0])))
 }
 
-func (p pending) at(i int) netobsPendingEntry {
+// read fills entries with those from index i on.
+func (p pending) read(i int, entries []entry) {
 	p.tb.Helper()
-	var e [1]netobsPendingEntry
-	if _, err := p.memory.ReadAt(bytesOf(e[:]), int64(i)*int64(unsafe.Sizeof(e[0]))); err != nil {
+	if _, err := p.memory.ReadAt(bytesOf(entries), int64(i)*int64(unsafe.Sizeof(entry(0)))); err != nil {
 		p.tb.Fatal(err)
 	}
+}
+
+func (p pending) write(i int, entries []entry) {
+	p.tb.Helper()
+	if _, err := p.memory.WriteAt(bytesOf(entries), int64(i)*int64(unsafe.Sizeof(entry(0)))); err != nil {
+		p.tb.Fatal(err)
+	}
+}
+
+func (p pending) at(i int) entry {
+	p.tb.Helper()
+	var e [1]entry
+	p.read(i, e[:])
 	return e[0]
 }
 
-func (p pending) set(i int, e netobsPendingEntry) {
+func (p pending) set(i int, e entry) {
 	p.tb.Helper()
-	if _, err := p.memory.WriteAt(bytesOf([]netobsPendingEntry{e}), int64(i)*int64(unsafe.Sizeof(e))); err != nil {
-		p.tb.Fatal(err)
-	}
+	p.write(i, []entry{e})
 }
 
-func (p pending) fill(e netobsPendingEntry) {
+func (p pending) fill(e entry) {
 	p.tb.Helper()
-	if _, err := p.memory.WriteAt(bytesOf(slices.Repeat([]netobsPendingEntry{e}, p.entries)), 0); err != nil {
-		p.tb.Fatal(err)
-	}
+	p.write(0, slices.Repeat([]entry{e}, p.entries))
 }
 
 // armed returns the indexes of the entries that somebody waits at.
 func (p pending) armed() (at []int) {
-	return p.find(func(tag uint8) bool { return tag != 0 })
+	return p.find(func(tag uint16) bool { return tag != 0 })
 }
 
 // find returns the indexes of the entries with a tag that f likes.
-func (p pending) find(f func(tag uint8) bool) (at []int) {
+func (p pending) find(f func(tag uint16) bool) (at []int) {
 	p.tb.Helper()
-	all := make([]netobsPendingEntry, p.entries)
-	if _, err := p.memory.ReadAt(bytesOf(all), 0); err != nil {
-		p.tb.Fatal(err)
-	}
+	all := make([]entry, p.entries)
+	p.read(0, all)
 	for i := range all {
-		if f(all[i].Tag) {
+		if f(all[i].tag()) {
 			at = append(at, i)
 		}
 	}
@@ -94,7 +116,7 @@ func (p pending) one() int {
 // epochAgo returns the coarse time so many epochs ago.
 func epochAgo(tb testing.TB, n uint64) uint8 {
 	tb.Helper()
-	return uint8(monotonic(tb)>>epochShift - n)
+	return uint8(monotonic(tb)>>epochShift-n) & epochMask
 }
 
 // Who waits for an acknowledgment, and what ends it. Points 0 and 1 are of one namespace; armed counts the entries of
@@ -276,7 +298,7 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 	w := newWorld(t, Options{})
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			w.pending(t).fill(netobsPendingEntry{})
+			w.pending(t).fill(0)
 			var steps []step
 			for _, a := range c.steps {
 				steps = append(steps, a.step)
@@ -291,13 +313,13 @@ func TestAwaitedAcknowledgments(t *testing.T) {
 	}
 }
 
-// Each byte of the identity of a direction matters. Index and tag have 27 bits together; the last byte of half an IPv6
+// Each byte of the identity of a direction matters. Bucket and tag have 27 bits together; the last byte of half an IPv6
 // address changes only the highest 8 of them, so that a flow may have its neighbour's place by chance, and the test
 // tries again with another seed.
 func TestPendingTellsFlowsApart(t *testing.T) {
 	type place struct {
-		index int
-		tag   uint8
+		bucket int
+		tag    uint16
 	}
 	var same []string
 	for range 5 {
@@ -305,15 +327,15 @@ func TestPendingTellsFlowsApart(t *testing.T) {
 		here, there := w.point(t, w.namespace(), true), w.point(t, w.namespace(), true)
 		arm := func(p *point, conn packet, change func([]byte) []byte) place {
 			f := w.pending(t)
-			f.fill(netobsPendingEntry{})
+			f.fill(0)
 			p.run(t, packet{src: conn.src, dst: conn.dst, flags: syn | ack, seq: 300, change: change})
 			drain(t, w.Programs)
 			i := f.one()
-			tag := f.at(i).Tag
-			if tag < 1 || tag > 128 {
-				t.Errorf("tag: got %d, want 1 to 128", tag)
+			tag := f.at(i).tag()
+			if tag < 1 || tag > tagsMax {
+				t.Errorf("tag: got %d, want 1 to %d", tag, tagsMax)
 			}
-			return place{i, tag}
+			return place{i / bucketEntries, tag}
 		}
 		same = nil
 		for _, f := range families {
@@ -354,7 +376,7 @@ func TestSlowAcknowledgment(t *testing.T) {
 		{seg: fromClient(fin|ack, 100, 300, 0), want: reported},
 	}, nil)
 	for _, at := range f.armed() {
-		f.set(at, netobsPendingEntry{Tag: f.at(at).Tag, Epoch: epochAgo(t, epochsToOld)})
+		f.set(at, newEntry(f.at(at).tag(), epochAgo(t, epochsToOld+1)))
 	}
 	play(t, []*point{p}, []step{
 		{seg: fromClient(ack, 101, 300, 0), want: ordinary},
@@ -368,11 +390,11 @@ func TestSlowAcknowledgment(t *testing.T) {
 func TestFalseHits(t *testing.T) {
 	w := newWorld(t, Options{})
 	f := w.pending(t)
-	cleared := func(t *testing.T, p *point, pkt packet, tag uint8, age uint64) []int {
+	cleared := func(t *testing.T, p *point, pkt packet, tag uint16, age uint64) []int {
 		t.Helper()
-		f.fill(netobsPendingEntry{Tag: tag, Epoch: epochAgo(t, age)})
+		f.fill(newEntry(tag, epochAgo(t, age)))
 		p.check(t, pkt, ordinary)
-		return f.find(func(tag uint8) bool { return tag == 0 })
+		return f.find(func(tag uint16) bool { return tag == 0 })
 	}
 	bothWays(t, w, func(t *testing.T, p *point, conn packet) {
 		data := conn
@@ -387,70 +409,98 @@ func TestFalseHits(t *testing.T) {
 				t.Errorf("%s: cleared old entries %d, want one", entry, got)
 			}
 			conn.flags = syn
-			f.fill(netobsPendingEntry{})
+			f.fill(0)
 			p.check(t, conn, reported)
 		}
-		// Of the 128 tags one is the flow's; with another one, a segment does not get past the front.
-		at := cleared(t, p, data, tagShared, epochsToOld+1)[0]
-		f.fill(netobsPendingEntry{})
-		var hits []uint8
-		for tag := range uint8(tagShared - 1) {
-			f.set(at, netobsPendingEntry{Tag: tag + 1, Epoch: epochAgo(t, epochsToOld+1)})
-			p.run(t, data)
-			if f.at(at).Tag == 0 {
-				hits = append(hits, tag+1)
+		// One tag is the flow's, at any place in its bucket; with another one, a segment does not get past the front.
+		bucket := cleared(t, p, data, tagShared, epochsToOld+1)[0]
+		f.fill(0)
+		own := uint16(0)
+		for place := range bucketEntries {
+			var hits []uint16
+			for tag := uint16(1); tag < tagShared; tag++ {
+				if place > 0 && tag%50 != own%50 {
+					continue
+				}
+				f.set(bucket+place, newEntry(tag, epochAgo(t, epochsToOld+1)))
+				p.run(t, data)
+				if f.at(bucket+place) == 0 {
+					hits = append(hits, tag)
+				}
 			}
-		}
-		if len(hits) != 1 || hits[0] > 128 {
-			t.Errorf("tags of the flow: got %d, want one of 1 to 128", hits)
+			f.set(bucket+place, 0)
+			if len(hits) != 1 || hits[0] > tagsMax || own != 0 && hits[0] != own {
+				t.Fatalf("tags of the flow: got %d at place %d, want one of 1 to %d, the same at each", hits, place, tagsMax)
+			}
+			own = hits[0]
 		}
 	})
 }
 
-// Two flows that wait at one entry.
-func TestSharedEntry(t *testing.T) {
+// Flows that wait in one bucket.
+func TestSharedBucket(t *testing.T) {
 	w := newWorld(t, Options{})
 	p := w.point(t, w.namespace(), true)
 	f := w.pending(t)
 	p.check(t, fromServer(syn|ack, 300, 101, 0), reported)
-	at := f.one()
-	own := f.at(at).Tag
-	other := own%128 + 1
-	if age := epochAgo(t, 0) - f.at(at).Epoch; age > 100 {
-		t.Errorf("epoch: got %d, want that of now, %d", f.at(at).Epoch, epochAgo(t, 0))
+	bucket := f.one()
+	if bucket%bucketEntries != 0 {
+		t.Fatalf("first flow of its bucket: got entry %d", bucket)
 	}
+	if age := (epochAgo(t, 0) - f.at(bucket).epoch()) & epochMask; age > 30 {
+		t.Errorf("epoch: got %d, want that of now, %d", f.at(bucket).epoch(), epochAgo(t, 0))
+	}
+	type tags [bucketEntries]uint16
+	own := f.at(bucket).tag()
+	a, b, c, d := own%tagsMax+1, (own+1)%tagsMax+1, (own+2)%tagsMax+1, (own+3)%tagsMax+1
+	const old = epochsToOld
 	seq := uint32(300)
-	for _, c := range []struct {
+	for _, tc := range []struct {
 		name string
-		tag  uint8
-		age  uint64
-		want uint8
+		is   tags
+		ages [bucketEntries]uint64
+		want tags
 	}{
-		{"empty", 0, 0, own},
-		{"empty and old", 0, 100, own},
-		{"own", own, 0, own},
-		{"somebody else's", other, 0, tagShared},
-		{"somebody else's, one epoch old", other, 1, tagShared},
-		{"somebody else's, old", other, epochsToOld, own},
-		{"shared", tagShared, 0, tagShared},
-		{"shared, old", tagShared, epochsToOld, own},
+		{"empty", tags{}, [4]uint64{}, tags{own}},
+		{"its own", tags{own}, [4]uint64{old}, tags{own}},
+		{"its own behind others", tags{a, b, own}, [4]uint64{old}, tags{a, b, own}},
+		{"room at the end", tags{a, b, c}, [4]uint64{}, tags{a, b, c, own}},
+		{"room between", tags{a, 0, c, d}, [4]uint64{0, 30}, tags{a, own, c, d}},
+		{"one is old", tags{a, b, c, d}, [4]uint64{0, 0, old, 0}, tags{a, b, own, d}},
+		{"none is old yet", tags{a, b, c, d}, [4]uint64{1, 1, 1, 1}, tags{tagShared, b, c, d}},
+		{"none is old, by a clock that is ahead", tags{a, b, c, d}, [4]uint64{nextEpoch, nextEpoch, 0, 0}, tags{tagShared, b, c, d}},
+		{"shared", tags{tagShared, b, c, d}, [4]uint64{}, tags{tagShared, b, c, d}},
+		{"shared, and room", tags{tagShared, b}, [4]uint64{}, tags{tagShared, b, own}},
+		{"shared, old", tags{tagShared, b, c, d}, [4]uint64{old}, tags{own, b, c, d}},
 	} {
-		t.Run(c.name, func(t *testing.T) {
+		t.Run(tc.name, func(t *testing.T) {
 			seq += 1000
-			f.set(at, netobsPendingEntry{Tag: c.tag, Epoch: epochAgo(t, c.age)})
+			for i := range tc.is {
+				f.set(bucket+i, 0)
+				if tc.is[i] != 0 {
+					f.set(bucket+i, newEntry(tc.is[i], epochAgo(t, tc.ages[i])))
+				}
+			}
+			got := func() (got tags) {
+				for i := range got {
+					got[i] = f.at(bucket + i).tag()
+				}
+				return got
+			}
 			p.check(t, fromServer(syn|ack, seq, 101, 0), reported)
-			if got := f.at(at).Tag; got != c.want {
-				t.Errorf("tag after arming: got %d, want %d", got, c.want)
+			if got := got(); got != tc.want {
+				t.Errorf("tags after arming: got %d, want %d", got, tc.want)
 			}
 			p.check(t, fromClient(ack, 101, seq, 0), ordinary)
 			p.check(t, fromClient(ack, 101, seq+1, 0), opens)
 			p.check(t, fromClient(ack, 101, seq+1, 0), ordinary)
-			after := c.want
-			if after == own {
-				after = 0
+			for i, tag := range tc.want {
+				if tag == own {
+					tc.want[i] = 0
+				}
 			}
-			if got := f.at(at).Tag; got != after {
-				t.Errorf("tag after the acknowledgment: got %d, want %d", got, after)
+			if got := got(); got != tc.want {
+				t.Errorf("tags after the acknowledgment: got %d, want %d", got, tc.want)
 			}
 		})
 	}

@@ -22,8 +22,8 @@ func TestBudget(t *testing.T) {
 		{"front, egress", w.point(t, 1, true).front, 700, 280},
 		{"front, without Ethernet", w.anyPoint(t, Point{L3: true}).front, 500, 260},
 		{"front, XDP", w.anyPoint(t, Point{Hook: HookXDP}).front, 900, 320},
-		{"slow", w.hooks[HookTC].slowProg, 30000, 1800},
-		{"slow, XDP", w.hooks[HookXDP].slowProg, 30000, 1800},
+		{"slow", w.hooks[HookTC].slowProg, 35000, 2050},
+		{"slow, XDP", w.hooks[HookXDP].slowProg, 35000, 2050},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			info, err := c.prog.Info()
