@@ -227,6 +227,44 @@ func TestReportOnce(t *testing.T) {
 			{at: 1, seg: s(fin|ack, 300, 101, 0), want: reported},
 			{at: 1, seg: s(syn|ack, 300, 101, 0), want: reported},
 		}},
+		{"two attempts in a queue between two points", []step{
+			{at: 0, seg: c(syn, 100, 0, 0), want: reported},
+			{at: 0, seg: c(syn, 100, 0, 0), want: reported},
+			{at: 0, seg: c(syn, 200, 0, 0), want: reported},
+			{at: 1, seg: c(syn, 100, 0, 0), want: duplicate},
+			{at: 1, seg: c(syn, 100, 0, 0), want: duplicate},
+			{at: 1, seg: c(syn, 200, 0, 0), want: duplicate},
+			{at: 1, seg: c(syn, 200, 0, 0), want: reported}, // more copies than the owner saw
+			{at: 0, seg: c(syn, 200, 0, 0), want: duplicate},
+			{at: 1, seg: c(syn, 300, 0, 0), want: reported},
+			{at: 0, seg: c(syn, 200, 0, 0), want: duplicate},
+			{at: 0, seg: c(syn, 100, 0, 0), want: reported}, // one is remembered
+		}},
+		{"two attempts and their answers in a queue", []step{
+			{at: 0, seg: c(syn, 100, 0, 0), want: reported},
+			{at: 1, seg: s(syn|ack, 300, 101, 0), want: reported},
+			{at: 0, seg: c(syn, 200, 0, 0), want: reported},
+			{at: 0, seg: s(syn|ack, 300, 101, 0), want: duplicate},
+			{at: 0, seg: s(syn|ack, 300, 101, 0), want: duplicate, idle: ownerQuiet},
+			{at: 1, seg: s(syn|ack, 400, 201, 0), want: reported},
+			{at: 0, seg: s(syn|ack, 300, 101, 0), want: duplicate},
+			{at: 0, seg: s(syn|ack, 400, 201, 0), want: duplicate},
+			{at: 0, seg: c(ack, 201, 401, 0), want: opens},
+			{at: 1, seg: c(syn, 100, 0, 0), want: duplicate},
+			{at: 1, seg: c(syn|rst, 100, 0, 0), want: reported}, // an RST is news
+		}},
+		{"two answers of the peer in a queue", []step{
+			{at: 0, seg: s(syn|ack, 300, 101, 0), want: reported},
+			{at: 0, seg: s(syn|ack, 400, 101, 0), want: reported},
+			{at: 1, seg: s(syn|ack, 300, 101, 0), want: duplicate},
+			{at: 1, seg: s(syn|ack, 400, 101, 0), want: duplicate},
+		}},
+		{"a FIN takes the place of the attempt before", []step{
+			{at: 0, seg: c(syn, 100, 0, 0), want: reported},
+			{at: 0, seg: c(syn, 200, 0, 0), want: reported},
+			{at: 0, seg: c(fin|ack, 99, 1, 1), want: reported},
+			{at: 1, seg: c(syn, 100, 0, 0), want: reported},
+		}},
 		{"but not the peer's SYN of a simultaneous open", []step{
 			{at: 0, seg: c(syn, 100, 0, 0), want: reported},
 			{at: 1, seg: s(syn, 300, 0, 0), want: reported},

@@ -26,7 +26,12 @@ enum segment_kind {
 	KIND_SYN_ACK = 1 << 1,
 	KIND_FIN = 1 << 2,
 	KIND_RST = 1 << 3,
+	/* Of flow_half.reported only: there was an attempt before, whose first position is known. */
+	KIND_PREVIOUS = 1 << 4,
 };
+
+/* These have the first position, the initial sequence number. */
+#define KINDS_FIRST (KIND_SYN | KIND_SYN_ACK)
 
 /* One direction. Its current segment is the last one with SYN, FIN or RST that was reported: of these kinds, at that
  * position. */
@@ -37,13 +42,17 @@ struct flow_half {
 	__u16 owner_copies; /* how often the owner reported the current segment; no more than COPIES_MAX */
 	__u16 rival_copies; /* how often the rival saw it */
 	__u32 iss;	    /* position of the last reported SYN or SYN-ACK; valid iff reported has one of them */
-	__u32 fin;	    /* position of the last reported FIN; valid iff reported has it */
-	__u32 acked;	    /* highest acknowledgment reported; valid iff has_acked */
-	__u32 want;	    /* awaited acknowledgment; valid iff waiting */
-	__u8 reported;	    /* enum segment_kind */
-	__u8 current;	    /* enum segment_kind, of the current segment */
-	__u8 has_acked;	    /* bool */
-	__u8 waiting;	    /* enum awaited */
+	union {
+		__u32 fin; /* position of the last reported FIN; valid iff reported has it */
+		/* iss of the attempt before; valid iff reported has KIND_PREVIOUS and no KIND_FIN */
+		__u32 previous_iss;
+	};
+	__u32 acked;	/* highest acknowledgment reported; valid iff has_acked */
+	__u32 want;	/* awaited acknowledgment; valid iff waiting */
+	__u8 reported;	/* enum segment_kind */
+	__u8 current;	/* enum segment_kind, of the current segment */
+	__u8 has_acked; /* bool */
+	__u8 waiting;	/* enum awaited */
 };
 
 #define COPIES_MAX 0xffff
@@ -116,18 +125,46 @@ static __always_inline __u8 segment_kinds(__u16 flags)
 	return kinds;
 }
 
+static __always_inline _Bool flow_has_previous(const struct flow_half *half)
+{
+	return (half->reported & (KIND_PREVIOUS | KIND_FIN)) == KIND_PREVIOUS;
+}
+
 /* Is one of the kinds, at its position, not yet reported in this direction? */
 static __always_inline _Bool flow_is_news(const struct flow_half *half, __u8 kinds, __u32 seq, __u32 fin)
 {
-	return (kinds & ~half->reported) || ((kinds & (KIND_SYN | KIND_SYN_ACK)) && half->iss != seq) ||
+	/* Attempts may follow each other so fast that both are in a queue between two points. */
+	if ((kinds & KINDS_FIRST) && flow_has_previous(half) && half->previous_iss == seq)
+		kinds &= ~KINDS_FIRST;
+	return (kinds & ~half->reported) || ((kinds & KINDS_FIRST) && half->iss != seq) ||
 	       ((kinds & KIND_FIN) && half->fin != fin);
+}
+
+/* Another attempt begins. The last one's first segment, and who reported it, are remembered. */
+static __always_inline void flow_forget(struct flow_half *half)
+{
+	struct flow_half past = {.reported_ns = half->reported_ns, .owner = half->owner};
+
+	if (half->reported & KINDS_FIRST) {
+		past.previous_iss = half->iss;
+		past.reported = KIND_PREVIOUS;
+	} else if (flow_has_previous(half)) {
+		past.previous_iss = half->previous_iss;
+		past.reported = KIND_PREVIOUS;
+	}
+	*half = past;
 }
 
 static __always_inline void flow_note(struct flow_half *half, __u8 kinds, __u32 seq, __u32 fin)
 {
-	if (kinds & (KIND_SYN | KIND_SYN_ACK)) {
-		if (half->iss != seq)
-			half->reported &= ~(KIND_SYN | KIND_SYN_ACK);
+	if (kinds & KINDS_FIRST) {
+		if ((half->reported & KINDS_FIRST) && half->iss != seq) {
+			half->reported &= ~KINDS_FIRST;
+			if (!(half->reported & KIND_FIN)) {
+				half->previous_iss = half->iss;
+				half->reported |= KIND_PREVIOUS;
+			}
+		}
 		half->iss = seq;
 	}
 	if (kinds & KIND_FIN)
@@ -155,9 +192,9 @@ static __always_inline void flow_owner_reports(struct flow_half *half, __u8 kind
 /* Another point sees what was reported. The owner may have lost its part of the path: then the first other one sees
  * more copies than it reported. Returns whether that is so. Copies that wait in a queue between the two change nothing,
  * however long that takes. */
-static __always_inline _Bool flow_rival_sees(struct flow_half *half, __u32 point, __u8 kinds)
+static __always_inline _Bool flow_rival_sees(struct flow_half *half, __u32 point, __u8 kinds, __u32 seq)
 {
-	if (!kinds || half->current != kinds)
+	if (!kinds || half->current != kinds || ((kinds & KINDS_FIRST) && half->iss != seq))
 		return 0;
 	if (!half->rival)
 		half->rival = point;

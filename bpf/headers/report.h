@@ -150,7 +150,7 @@ static __always_inline _Bool is_to_report(struct flow_half *mine, const struct r
 	const struct segment_record *s = &r->packet->segment;
 
 	return mine->owner == s->point || news || s->completes || owner_is_silent(mine, r->cpu) ||
-	       flow_rival_sees(mine, s->point, r->kinds);
+	       flow_rival_sees(mine, s->point, r->kinds, s->seq);
 }
 
 /* Whether to report a control segment. If so, its flow entry has changed, before there is a record: one that finds the
@@ -166,9 +166,9 @@ static __always_inline _Bool report_decide(struct flow_half *mine, struct flow_h
 	s->time_ns = clock_now(r->cpu);
 	/* A new attempt on the same socket pair; in a simultaneous open the peer's SYN belongs to it. */
 	if ((r->kinds & KIND_SYN) && (!(mine->reported & KIND_SYN) || mine->iss != s->seq)) {
-		*mine = (struct flow_half){};
-		if (theirs->reported != KIND_SYN)
-			*theirs = (struct flow_half){};
+		flow_forget(mine);
+		if ((theirs->reported & ~KIND_PREVIOUS) != KIND_SYN)
+			flow_forget(theirs);
 	}
 	mine->owner = s->point;
 	mine->reported_ns = s->time_ns;

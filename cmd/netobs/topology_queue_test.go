@@ -77,6 +77,7 @@ func TestTopologyInFlightTogether(t *testing.T) {
 	bursts := [][]decode.Segment{
 		{seg(1, syn, 100, 0, 0), seg(1, rst, 101, 0, 0)},
 		{seg(2, syn, 100, 0, 0), seg(2, syn, 100, 0, 0), seg(2, rst, 101, 0, 0), seg(2, rst, 101, 0, 0)},
+		{seg(6, syn, 100, 0, 0), seg(6, syn, 100, 0, 0), seg(6, syn, 500, 0, 0)}, // another attempt
 		{seg(3, fin|ack, 100, 7, 0), seg(3, rst, 101, 0, 0)},
 		{seg(4, fin|ack, 100, 7, 50), seg(4, fin|ack, 100, 7, 50), seg(4, rst|ack, 151, 7, 0)},
 		{seg(5, fin|ack, 100, 7, 50), seg(5, fin|ack, 120, 7, 30), seg(5, rst, 151, 0, 0)}, // cut again
