@@ -61,12 +61,24 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetErr(stderr)
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelp())
-	root.AddCommand(newDashboard(stdout), newAlerts(stdout))
 	root.Version = versionLine()
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.Flags().Bool("version", false, "print the version")
-	root.AddCommand(newAttach(stdout, stderr), newWatch(stdout, stderr), newRead(stdout, stderr), newCheck(stdout), newDetach(stdout),
-		newMetrics(stdout), newNamespaces(stdout), newDemo(stdout, stderr), newSchema(stdout), newVersion(stdout))
+	root.AddCommand(
+		newAttach(stdout, stderr),
+		newWatch(stdout, stderr),
+		newTop(stdout, stderr),
+		newRead(stdout, stderr),
+		newCheck(stdout),
+		newDetach(stdout),
+		newMetrics(stdout),
+		newNamespaces(stdout),
+		newDashboard(stdout),
+		newAlerts(stdout),
+		newDemo(stdout, stderr),
+		newSchema(stdout),
+		newVersion(stdout),
+	)
 	tidyHelp(root)
 
 	err := root.ExecuteContext(ctx)

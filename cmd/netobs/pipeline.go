@@ -24,6 +24,13 @@ type sink interface {
 	flush() error // when the ring was found empty
 }
 
+// tallySink is a sink that also takes what the tracker counts, and is told what will not be asked for again.
+type tallySink interface {
+	sink
+	tallies(decode.Tallies)
+	forget(netns string)
+}
+
 // pipeline is the one way that data flows: reader, tracker, metrics and output. Its fields belong to the goroutine that
 // runs it, until run returns.
 type pipeline struct {
@@ -73,6 +80,7 @@ func (p *pipeline) run() error {
 	var seg decode.Segment
 	var steps int
 	var handedOn int64 // on the clock of segments
+	tallies, _ := p.out.(tallySink)
 	for {
 		err := p.reader.Next(&seg)
 		switch {
@@ -100,12 +108,19 @@ func (p *pipeline) run() error {
 			}
 			for _, name := range p.reader.Forgotten() {
 				p.metrics.Forget(name)
+				if tallies != nil {
+					tallies.forget(name)
+				}
 			}
 			handedOn = p.reader.Now()
 		default:
 			return err
 		}
-		p.metrics.ObserveTallies(p.tracker.Tallies())
+		now := p.tracker.Tallies()
+		p.metrics.ObserveTallies(now)
+		if tallies != nil {
+			tallies.tallies(now)
+		}
 		if err := p.out.flush(); err != nil {
 			return err
 		}
