@@ -77,7 +77,7 @@ func TestTopologyInFlightTogether(t *testing.T) {
 	bursts := [][]decode.Segment{
 		{seg(1, syn, 100, 0, 0), seg(1, rst, 101, 0, 0)},
 		{seg(2, syn, 100, 0, 0), seg(2, syn, 100, 0, 0), seg(2, rst, 101, 0, 0), seg(2, rst, 101, 0, 0)},
-		{seg(6, syn, 100, 0, 0), seg(6, syn, 100, 0, 0), seg(6, syn, 500, 0, 0)}, // another attempt
+		{seg(6, syn, 100, 0, 0), seg(6, rst, 101, 0, 0), seg(6, syn, 500, 0, 0), seg(6, rst, 501, 0, 0)}, // two attempts
 		{seg(3, fin|ack, 100, 7, 0), seg(3, rst, 101, 0, 0)},
 		{seg(4, fin|ack, 100, 7, 50), seg(4, fin|ack, 100, 7, 50), seg(4, rst|ack, 151, 7, 0)},
 		{seg(5, fin|ack, 100, 7, 50), seg(5, fin|ack, 120, 7, 30), seg(5, rst, 151, 0, 0)}, // cut again
@@ -87,13 +87,13 @@ func TestTopologyInFlightTogether(t *testing.T) {
 	}
 	// The last of them has passed b.
 	nettest.Eventually(t, 20*time.Second, func() error {
-		if n := l.captures[b.Name].Len(); n < 14 {
+		if n := l.captures[b.Name].Len(); n < 18 {
 			return fmt.Errorf("%d segments reached b", n)
 		}
 		return nil
 	})
 	for _, ns := range []*nettest.NS{a, b, h} {
-		l.wait(ns, 2, 3)
+		l.wait(ns, 4, 3)
 	}
 	l.settle(100 * time.Millisecond)
 	for _, v := range []view{
@@ -103,8 +103,8 @@ func TestTopologyInFlightTogether(t *testing.T) {
 	} {
 		l.checkOnce(v)
 		_, handshakes, connections := l.seen(v.ns)
-		if len(handshakes) != 2 || len(connections) != 3 {
-			t.Errorf("%s: %d handshakes, %d connections, want 2 and 3", v.ns.Name, len(handshakes), len(connections))
+		if len(handshakes) != 4 || len(connections) != 3 {
+			t.Errorf("%s: %d handshakes, %d connections, want 4 and 3", v.ns.Name, len(handshakes), len(connections))
 		}
 		for _, h := range handshakes {
 			if h.Outcome != decode.OutcomeAborted {
