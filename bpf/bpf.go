@@ -4,25 +4,32 @@
 // For each hook there are two programs. The front runs on every packet of one observation point; each point has a copy of
 // its own with its identity baked in. The slow program, one for all, sees the few packets that the fronts pass on. TCX and
 // the filters of a clsact qdisc take the same two, netobs_front and netobs_slow; XDP takes netobs_xdp and netobs_xdp_slow.
+// For netobs watch, netobs_watch and netobs_xdp_watch stand in the place of the slow programs.
 // headers/netobs.h is the truth about records and counters.
 //
 // "go generate" needs clang 19, llvm-strip 19 and the Debian package libbpf-dev; building and testing need none of them.
 package bpf
 
-//go:generate go tool bpf2go -tags linux -cc clang-19 -strip llvm-strip-19 -target bpfel,bpfeb -type record_kind -type tcp_flag -type awaited -type constant -type identity -type disposition -type unparsed_reason -type segment_record -type segment_record_options -type point_counters netobs netobs.bpf.c -- -O2 -mcpu=v3 -g -Wall -Werror -Iheaders -I/usr/include/x86_64-linux-gnu
+//go:generate go tool bpf2go -tags linux -cc clang-19 -strip llvm-strip-19 -target bpfel,bpfeb -type record_kind -type tcp_flag -type awaited -type constant -type identity -type disposition -type unparsed_reason -type segment_record -type segment_record_options -type watched_record -type watched_payload_record -type filter -type point_counters netobs netobs.bpf.c -- -O2 -mcpu=v3 -g -Wall -Werror -Iheaders -I/usr/include/x86_64-linux-gnu
 
 // The wire types of headers/netobs.h. Numbers are in host byte order; addresses are 16 bytes in network order, IPv4
 // mapped; times are CLOCK_MONOTONIC nanoseconds.
 type (
 	SegmentRecord        = netobsSegmentRecord
 	SegmentRecordOptions = netobsSegmentRecordOptions
+	WatchedRecord        = netobsWatchedRecord
+	WatchedPayload       = netobsWatchedPayloadRecord
 	PointCounters        = netobsPointCounters
 	Disposition          = netobsDisposition
 	UnparsedReason       = netobsUnparsedReason
 )
 
-// RecordSegment is the kind of a SegmentRecord; there are no other kinds yet.
-const RecordSegment = uint8(netobsRecordKindRECORD_SEGMENT)
+// Kinds of records: of a SegmentRecord with or without options, and, with Options.Watch, of a WatchedRecord with or without
+// payload.
+const (
+	RecordSegment = uint8(netobsRecordKindRECORD_SEGMENT)
+	RecordWatched = uint8(netobsRecordKindRECORD_WATCHED)
+)
 
 // What the acknowledgment of a segment was awaited for: the bits of SegmentRecord.Completes.
 const (

@@ -22,15 +22,19 @@ func TestHelpers(t *testing.T) {
 	slow := []asm.BuiltinFunc{asm.FnMapLookupElem, asm.FnMapUpdateElem, asm.FnKtimeGetNs, asm.FnJiffies64, asm.FnRingbufReserve,
 		asm.FnRingbufSubmit, asm.FnRingbufQuery}
 	allowed := map[string][]asm.BuiltinFunc{
-		netobsProgNetobsFront:   front,
-		netobsProgNetobsSlow:    append(slow[:len(slow):len(slow)], asm.FnSkbLoadBytes),
-		netobsProgNetobsXdp:     front,
-		netobsProgNetobsXdpSlow: append(slow[:len(slow):len(slow)], asm.FnXdpLoadBytes),
+		netobsProgNetobsFront:    front,
+		netobsProgNetobsSlow:     append(slow[:len(slow):len(slow)], asm.FnSkbLoadBytes),
+		netobsProgNetobsWatch:    append(slow[:len(slow):len(slow)], asm.FnSkbLoadBytes),
+		netobsProgNetobsXdpWatch: append(slow[:len(slow):len(slow)], asm.FnXdpLoadBytes),
+		netobsProgNetobsXdp:      front,
+		netobsProgNetobsXdpSlow:  append(slow[:len(slow):len(slow)], asm.FnXdpLoadBytes),
 	}
 	// Their own functions, whose instructions are among theirs.
 	reporters := map[string]string{
-		netobsProgNetobsSlow:    "netobs_report",
-		netobsProgNetobsXdpSlow: "netobs_xdp_report",
+		netobsProgNetobsSlow:     "netobs_report",
+		netobsProgNetobsXdpSlow:  "netobs_xdp_report",
+		netobsProgNetobsWatch:    "netobs_watch_report",
+		netobsProgNetobsXdpWatch: "netobs_xdp_watch_report",
 	}
 	if len(spec.Programs) != len(allowed) {
 		t.Errorf("programs: got %d, want %d", len(spec.Programs), len(allowed))
@@ -57,7 +61,8 @@ func isLegacyLoad(ins asm.Instruction) bool {
 // The same of what the kernel made of them: the functions that are called at last, by their names. A program that writes to
 // its packet would be given a call that makes the packet its own (bpf_unclone_prologue).
 func TestVerifiedInstructions(t *testing.T) {
-	w := newWorld(t, Options{})
+	w, watch := newWorld(t, Options{}), newWorld(t, Options{Watch: &Watch{All: true, Payload: true, Filter: someFilter}})
+	watch.anyPoint(t, Point{Hook: HookXDP})
 	programs := map[string]*ebpf.Program{
 		"ingress":                  w.anyPoint(t, Point{}).front,
 		"egress":                   w.anyPoint(t, Point{Egress: true}).front,
@@ -65,13 +70,15 @@ func TestVerifiedInstructions(t *testing.T) {
 		"xdp":                      w.anyPoint(t, Point{Hook: HookXDP}).front,
 		"slow":                     w.hooks[HookTC].slowProg,
 		"slow xdp":                 w.hooks[HookXDP].slowProg,
+		"slow, to watch":           watch.hooks[HookTC].slowProg,
+		"slow xdp, to watch":       watch.hooks[HookXDP].slowProg,
 	}
 	allowed := []string{
 		"bpf_ktime_get_ns", "bpf_jiffies64", "bpf_ringbuf_reserve", "bpf_ringbuf_submit", "bpf_ringbuf_query", "bpf_skb_load_bytes",
 		"bpf_xdp_load_bytes",
 		// bpf_map_lookup_elem and bpf_map_update_elem of the maps' types; some kernels call these directly.
 		"bpf_map_lookup_elem", "bpf_map_update_elem", "percpu_array_map_lookup_elem", "__htab_map_lookup_elem",
-		"htab_lru_map_lookup_elem", "htab_lru_map_update_elem",
+		"htab_lru_map_lookup_elem", "htab_lru_map_update_elem", "trie_lookup_elem",
 	}
 	names := kernelFunctions(t)
 	for name, prog := range programs {

@@ -45,9 +45,8 @@ type Options struct {
 	// SYN and SYN-ACK records per second on each CPU; a tenth of that may come at once. What is above counts as rate_limited.
 	// Completing ACKs, FIN and RST have no limit. 0 means 100 000.
 	SYNRate uint32
-	// Report every segment, not only control segments, and the TCP options of all: for telling the story of a few
-	// connections, not for production.
-	ReportAll bool
+	// Report segments with all that people want to see of them. Optional: without, the programs report what verdicts need.
+	Watch *Watch
 }
 
 // A Hook is where a program is attached, as far as it makes a difference to the program.
@@ -114,6 +113,10 @@ func Load(opts Options) (_ *Programs, err error) {
 	if opts.SYNRate == 0 {
 		opts.SYNRate = 100_000
 	}
+	if opts.Watch == nil {
+		delete(spec.Maps, netobsMapWatchPorts)
+		delete(spec.Maps, netobsMapWatchHosts)
+	}
 	p := &Programs{
 		opts: opts,
 		spec: spec,
@@ -121,6 +124,9 @@ func Load(opts Options) (_ *Programs, err error) {
 			HookTC:  {front: netobsProgNetobsFront, slow: netobsProgNetobsSlow, tails: netobsMapTails},
 			HookXDP: {front: netobsProgNetobsXdp, slow: netobsProgNetobsXdpSlow, tails: netobsMapXdpTails},
 		},
+	}
+	if opts.Watch != nil {
+		p.hooks[HookTC].slow, p.hooks[HookXDP].slow = netobsProgNetobsWatch, netobsProgNetobsXdpWatch
 	}
 	if err := binary.Read(rand.Reader, binary.NativeEndian, &p.key); err != nil {
 		return nil, fmt.Errorf("seed the pending filter: %w", err)
@@ -146,6 +152,11 @@ func Load(opts Options) (_ *Programs, err error) {
 	p.Ring = p.shared[netobsMapRing]
 	if p.memory, err = p.shared[sharedSection].Memory(); err != nil {
 		return nil, fmt.Errorf("map the shared memory: %w", err)
+	}
+	if opts.Watch != nil {
+		if err := opts.Watch.Filter.put(p.shared); err != nil {
+			return nil, err
+		}
 	}
 	return p, p.prepare(HookTC)
 }
@@ -194,7 +205,7 @@ func (p *Programs) loadSlow(h *hook) (*ebpf.Program, error) {
 		}
 	}
 	for name := range spec.Variables {
-		if name != netobsVarSelf {
+		if name != netobsVarSelf && (name != netobsVarWatching || p.opts.Watch == nil) {
 			delete(spec.Variables, name)
 		}
 	}
@@ -207,6 +218,11 @@ func (p *Programs) loadSlow(h *hook) (*ebpf.Program, error) {
 		SynBurstNs:    uint64(time.Second) / 10,
 	}); err != nil {
 		return nil, fmt.Errorf("set BPF constants: %w", err)
+	}
+	if p.opts.Watch != nil {
+		if err := spec.Variables[netobsVarWatching].Set(p.opts.Watch.constants()); err != nil {
+			return nil, fmt.Errorf("set BPF constants: %w", err)
+		}
 	}
 	coll, err := ebpf.NewCollectionWithOptions(spec, ebpf.CollectionOptions{MapReplacements: p.shared})
 	if err != nil {
@@ -305,16 +321,15 @@ func (p *Programs) NewFront(point Point) (*ebpf.Program, error) {
 func (p *Programs) constantsOf(point *Point) (c [netobsConstantCONSTANT_LEN]uint64) {
 	id := netobsIdentity{
 		// An odd factor: no two namespaces have the same key.
-		NetnsKey:  uint64(point.Netns) * (p.key[0] ^ p.key[1] | 1),
-		Point:     point.ID,
-		Slot:      point.Slot,
-		Netns:     point.Netns,
-		Egress:    flag(point.Egress),
-		L3:        flag(point.L3),
-		ReportAll: flag(p.opts.ReportAll),
+		NetnsKey: uint64(point.Netns) * (p.key[0] ^ p.key[1] | 1),
+		Point:    point.ID,
+		Slot:     point.Slot,
+		Netns:    point.Netns,
+		Egress:   flag(point.Egress),
+		L3:       flag(point.L3),
 	}
 	c[netobsConstantCONSTANT_SLOT] = uint64(point.Slot)
-	if p.opts.ReportAll {
+	if p.opts.Watch != nil && p.opts.Watch.All {
 		c[netobsConstantCONSTANT_SLOT] = MaxPoints
 	}
 	c[netobsConstantCONSTANT_EGRESS] = uint64(id.Egress)

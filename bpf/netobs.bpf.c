@@ -40,13 +40,13 @@ int netobs_xdp(struct xdp_md *xdp)
  * in the memory of this CPU. */
 __noinline int netobs_report(struct __sk_buff *skb)
 {
-	report(skb, 0);
+	report(skb, 0, 0);
 	return 0;
 }
 
 __noinline int netobs_xdp_report(struct xdp_md *xdp)
 {
-	report(xdp, 1);
+	report(xdp, 1, 0);
 	return 0;
 }
 
@@ -54,7 +54,7 @@ __noinline int netobs_xdp_report(struct xdp_md *xdp)
 SEC("tc")
 int netobs_slow(struct __sk_buff *skb)
 {
-	if (slow_count(skb, 0))
+	if (slow_count(skb, 0, 0))
 		netobs_report(skb);
 	return TCX_NEXT;
 }
@@ -62,8 +62,37 @@ int netobs_slow(struct __sk_buff *skb)
 SEC("xdp")
 int netobs_xdp_slow(struct xdp_md *xdp)
 {
-	if (slow_count(xdp, 1))
+	if (slow_count(xdp, 1, 0))
 		netobs_xdp_report(xdp);
+	return XDP_PASS;
+}
+
+/* For netobs watch they stand in the place of the slow programs. */
+__noinline int netobs_watch_report(struct __sk_buff *skb)
+{
+	report(skb, 0, 1);
+	return 0;
+}
+
+__noinline int netobs_xdp_watch_report(struct xdp_md *xdp)
+{
+	report(xdp, 1, 1);
+	return 0;
+}
+
+SEC("tc")
+int netobs_watch(struct __sk_buff *skb)
+{
+	if (slow_count(skb, 0, 1))
+		netobs_watch_report(skb);
+	return TCX_NEXT;
+}
+
+SEC("xdp")
+int netobs_xdp_watch(struct xdp_md *xdp)
+{
+	if (slow_count(xdp, 1, 1))
+		netobs_xdp_watch_report(xdp);
 	return XDP_PASS;
 }
 

@@ -64,6 +64,13 @@ const (
 	netobsDispositionDISPOSITION_LEN          netobsDisposition = 4
 )
 
+type netobsFilter uint32
+
+const (
+	netobsFilterFILTER_ONLY netobsFilter = 1
+	netobsFilterFILTER_NOT  netobsFilter = 2
+)
+
 type netobsFlow struct {
 	_    structs.HostLayout
 	Half [2]struct {
@@ -91,16 +98,21 @@ type netobsFlowKey struct {
 	Ports uint32
 }
 
+type netobsHostPrefix struct {
+	_       structs.HostLayout
+	Bits    uint32
+	Address [4]uint32
+}
+
 type netobsIdentity struct {
-	_         structs.HostLayout
-	NetnsKey  uint64
-	Point     uint32
-	Slot      uint32
-	Netns     uint32
-	Egress    uint8
-	L3        uint8
-	ReportAll uint8
-	Pad       uint8
+	_        structs.HostLayout
+	NetnsKey uint64
+	Point    uint32
+	Slot     uint32
+	Netns    uint32
+	Egress   uint8
+	L3       uint8
+	Pad      [2]uint8
 }
 
 type netobsPendingBucket struct {
@@ -123,7 +135,8 @@ type netobsRecordKind uint32
 
 const (
 	netobsRecordKindRECORD_SEGMENT  netobsRecordKind = 1
-	netobsRecordKindRECORD_KIND_LEN netobsRecordKind = 2
+	netobsRecordKindRECORD_WATCHED  netobsRecordKind = 2
+	netobsRecordKindRECORD_KIND_LEN netobsRecordKind = 3
 )
 
 type netobsSegmentRecord struct {
@@ -188,25 +201,53 @@ const (
 	netobsUnparsedReasonUNPARSED_REASON_LEN    netobsUnparsedReason = 6
 )
 
+type netobsWatchedPayloadRecord struct {
+	_       structs.HostLayout
+	Watched netobsWatchedRecord
+	Payload [64]uint8
+}
+
+type netobsWatchedRecord struct {
+	_             structs.HostLayout
+	Segment       netobsSegmentRecord
+	Options       [40]uint8
+	Urgent        uint16
+	PayloadCopied uint8
+	Pad           [5]uint8
+}
+
+type netobsWatching struct {
+	_       structs.HostLayout
+	All     uint32
+	Payload uint32
+	Ports   uint32
+	Hosts   uint32
+}
+
 // Names of all BPF objects in the ELF.
 //
 // Used for safe lookups in a Collection or CollectionSpec.
 const (
-	netobsMapCounters       = "counters"
-	netobsMapCpus           = "cpus"
-	netobsMapFlows          = "flows"
-	netobsMapRing           = "ring"
-	netobsMapSynBucket      = "syn_bucket"
-	netobsMapTails          = "tails"
-	netobsMapXdpTails       = "xdp_tails"
-	netobsProgNetobsFront   = "netobs_front"
-	netobsProgNetobsSlow    = "netobs_slow"
-	netobsProgNetobsXdp     = "netobs_xdp"
-	netobsProgNetobsXdpSlow = "netobs_xdp_slow"
-	netobsVarPending        = "pending"
-	netobsVarSelf           = "self"
-	netobsVarShared         = "shared"
-	netobsVarSharedTypes    = "shared_types"
+	netobsMapCounters        = "counters"
+	netobsMapCpus            = "cpus"
+	netobsMapFlows           = "flows"
+	netobsMapRing            = "ring"
+	netobsMapSynBucket       = "syn_bucket"
+	netobsMapTails           = "tails"
+	netobsMapWatchHosts      = "watch_hosts"
+	netobsMapWatchPorts      = "watch_ports"
+	netobsMapXdpTails        = "xdp_tails"
+	netobsProgNetobsFront    = "netobs_front"
+	netobsProgNetobsSlow     = "netobs_slow"
+	netobsProgNetobsWatch    = "netobs_watch"
+	netobsProgNetobsXdp      = "netobs_xdp"
+	netobsProgNetobsXdpSlow  = "netobs_xdp_slow"
+	netobsProgNetobsXdpWatch = "netobs_xdp_watch"
+	netobsVarPending         = "pending"
+	netobsVarSelf            = "self"
+	netobsVarShared          = "shared"
+	netobsVarSharedTypes     = "shared_types"
+	netobsVarWatching        = "watching"
 )
 
 // loadNetobs returns the embedded CollectionSpec for netobs.
@@ -251,23 +292,27 @@ type netobsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type netobsProgramSpecs struct {
-	NetobsFront   *ebpf.ProgramSpec `ebpf:"netobs_front"`
-	NetobsSlow    *ebpf.ProgramSpec `ebpf:"netobs_slow"`
-	NetobsXdp     *ebpf.ProgramSpec `ebpf:"netobs_xdp"`
-	NetobsXdpSlow *ebpf.ProgramSpec `ebpf:"netobs_xdp_slow"`
+	NetobsFront    *ebpf.ProgramSpec `ebpf:"netobs_front"`
+	NetobsSlow     *ebpf.ProgramSpec `ebpf:"netobs_slow"`
+	NetobsWatch    *ebpf.ProgramSpec `ebpf:"netobs_watch"`
+	NetobsXdp      *ebpf.ProgramSpec `ebpf:"netobs_xdp"`
+	NetobsXdpSlow  *ebpf.ProgramSpec `ebpf:"netobs_xdp_slow"`
+	NetobsXdpWatch *ebpf.ProgramSpec `ebpf:"netobs_xdp_watch"`
 }
 
 // netobsMapSpecs contains maps before they are loaded into the kernel.
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type netobsMapSpecs struct {
-	Counters  *ebpf.MapSpec `ebpf:"counters"`
-	Cpus      *ebpf.MapSpec `ebpf:"cpus"`
-	Flows     *ebpf.MapSpec `ebpf:"flows"`
-	Ring      *ebpf.MapSpec `ebpf:"ring"`
-	SynBucket *ebpf.MapSpec `ebpf:"syn_bucket"`
-	Tails     *ebpf.MapSpec `ebpf:"tails"`
-	XdpTails  *ebpf.MapSpec `ebpf:"xdp_tails"`
+	Counters   *ebpf.MapSpec `ebpf:"counters"`
+	Cpus       *ebpf.MapSpec `ebpf:"cpus"`
+	Flows      *ebpf.MapSpec `ebpf:"flows"`
+	Ring       *ebpf.MapSpec `ebpf:"ring"`
+	SynBucket  *ebpf.MapSpec `ebpf:"syn_bucket"`
+	Tails      *ebpf.MapSpec `ebpf:"tails"`
+	WatchHosts *ebpf.MapSpec `ebpf:"watch_hosts"`
+	WatchPorts *ebpf.MapSpec `ebpf:"watch_ports"`
+	XdpTails   *ebpf.MapSpec `ebpf:"xdp_tails"`
 }
 
 // netobsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -278,6 +323,7 @@ type netobsVariableSpecs struct {
 	Self        *ebpf.VariableSpec `ebpf:"self"`
 	Shared      *ebpf.VariableSpec `ebpf:"shared"`
 	SharedTypes *ebpf.VariableSpec `ebpf:"shared_types"`
+	Watching    *ebpf.VariableSpec `ebpf:"watching"`
 }
 
 // netobsObjects contains all objects after they have been loaded into the kernel.
@@ -300,13 +346,15 @@ func (o *netobsObjects) Close() error {
 //
 // It can be passed to loadNetobsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type netobsMaps struct {
-	Counters  *ebpf.Map `ebpf:"counters"`
-	Cpus      *ebpf.Map `ebpf:"cpus"`
-	Flows     *ebpf.Map `ebpf:"flows"`
-	Ring      *ebpf.Map `ebpf:"ring"`
-	SynBucket *ebpf.Map `ebpf:"syn_bucket"`
-	Tails     *ebpf.Map `ebpf:"tails"`
-	XdpTails  *ebpf.Map `ebpf:"xdp_tails"`
+	Counters   *ebpf.Map `ebpf:"counters"`
+	Cpus       *ebpf.Map `ebpf:"cpus"`
+	Flows      *ebpf.Map `ebpf:"flows"`
+	Ring       *ebpf.Map `ebpf:"ring"`
+	SynBucket  *ebpf.Map `ebpf:"syn_bucket"`
+	Tails      *ebpf.Map `ebpf:"tails"`
+	WatchHosts *ebpf.Map `ebpf:"watch_hosts"`
+	WatchPorts *ebpf.Map `ebpf:"watch_ports"`
+	XdpTails   *ebpf.Map `ebpf:"xdp_tails"`
 }
 
 func (m *netobsMaps) Close() error {
@@ -317,6 +365,8 @@ func (m *netobsMaps) Close() error {
 		m.Ring,
 		m.SynBucket,
 		m.Tails,
+		m.WatchHosts,
+		m.WatchPorts,
 		m.XdpTails,
 	)
 }
@@ -329,24 +379,29 @@ type netobsVariables struct {
 	Self        *ebpf.Variable `ebpf:"self"`
 	Shared      *ebpf.Variable `ebpf:"shared"`
 	SharedTypes *ebpf.Variable `ebpf:"shared_types"`
+	Watching    *ebpf.Variable `ebpf:"watching"`
 }
 
 // netobsPrograms contains all programs after they have been loaded into the kernel.
 //
 // It can be passed to loadNetobsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type netobsPrograms struct {
-	NetobsFront   *ebpf.Program `ebpf:"netobs_front"`
-	NetobsSlow    *ebpf.Program `ebpf:"netobs_slow"`
-	NetobsXdp     *ebpf.Program `ebpf:"netobs_xdp"`
-	NetobsXdpSlow *ebpf.Program `ebpf:"netobs_xdp_slow"`
+	NetobsFront    *ebpf.Program `ebpf:"netobs_front"`
+	NetobsSlow     *ebpf.Program `ebpf:"netobs_slow"`
+	NetobsWatch    *ebpf.Program `ebpf:"netobs_watch"`
+	NetobsXdp      *ebpf.Program `ebpf:"netobs_xdp"`
+	NetobsXdpSlow  *ebpf.Program `ebpf:"netobs_xdp_slow"`
+	NetobsXdpWatch *ebpf.Program `ebpf:"netobs_xdp_watch"`
 }
 
 func (p *netobsPrograms) Close() error {
 	return _NetobsClose(
 		p.NetobsFront,
 		p.NetobsSlow,
+		p.NetobsWatch,
 		p.NetobsXdp,
 		p.NetobsXdpSlow,
+		p.NetobsXdpWatch,
 	)
 }
 

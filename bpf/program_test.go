@@ -12,7 +12,8 @@ import (
 
 // A regression shows as much more than these; they are no goal.
 func TestBudget(t *testing.T) {
-	w := newWorld(t, Options{})
+	w, watch := newWorld(t, Options{}), newWorld(t, Options{Watch: &Watch{All: true, Payload: true, Filter: someFilter}})
+	watch.anyPoint(t, Point{Hook: HookXDP})
 	for _, c := range []struct {
 		name                       string
 		prog                       *ebpf.Program
@@ -24,6 +25,8 @@ func TestBudget(t *testing.T) {
 		{"front, XDP", w.anyPoint(t, Point{Hook: HookXDP}).front, 900, 320},
 		{"slow", w.hooks[HookTC].slowProg, 35000, 2050},
 		{"slow, XDP", w.hooks[HookXDP].slowProg, 35000, 2050},
+		{"slow, to watch", watch.hooks[HookTC].slowProg, 40000, 2300},
+		{"slow, XDP, to watch", watch.hooks[HookXDP].slowProg, 40000, 2300},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			info, err := c.prog.Info()

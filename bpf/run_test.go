@@ -241,7 +241,10 @@ func (p *point) record(pkt packet) (r SegmentRecordOptions) {
 	if p.Egress && pkt.ifindex != 0 {
 		r.Segment.Forwarded = 1
 	}
-	if pkt.flags&syn != 0 || p.w.opts.ReportAll {
+	if p.w.opts.Watch != nil {
+		r.Segment.Kind = RecordWatched
+	}
+	if pkt.flags&syn != 0 || p.w.opts.Watch != nil {
 		r.Segment.OptionsBytes = uint8(copy(r.Options[:], pkt.options))
 	}
 	return r

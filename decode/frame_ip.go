@@ -169,6 +169,10 @@ func (p *packet) tcp(seg *Segment, src, dst netip.Addr, length int, fragment boo
 	seg.Flags = Flags(binary.BigEndian.Uint16(h[12:])) & (AE<<1 - 1)
 	seg.Wnd = binary.BigEndian.Uint16(h[14:])
 	seg.Payload = uint32(length - n)
+	seg.Urgent = 0
+	if seg.Has(URG) && len(p.rest) >= header {
+		seg.Urgent = binary.BigEndian.Uint16(p.rest[header-2:])
+	}
 	seg.Options = nil
 	if end := min(n, len(p.rest)); end > header {
 		seg.Options = Options(p.rest[header:end:end])

@@ -85,6 +85,7 @@ type Segment struct {
 	Seq, Ack Seq    // SEG.SEQ, SEG.ACK; Ack valid iff Flags has ACK
 	Payload  uint32 // bytes of data, without SYN and FIN
 	Wnd      uint16 // SEG.WND as sent, not scaled
+	Urgent   uint16 // SEG.UP. Valid iff Flags has URG; 0 where the source does not tell
 	Flags    Flags
 	TTL      uint8 // IPv4 time to live, IPv6 hop limit
 
@@ -97,9 +98,11 @@ type Segment struct {
 	// acknowledged was lost to us.
 	Completes Awaited
 
-	// Options are the TCP options as sent. Present where the source captures them: live, only on segments with SYN.
-	// Owned by the source of the segment: valid until its next segment is read.
+	// Options are the TCP options as sent. Present where the source captures them: live, only on segments with SYN, unless
+	// somebody watches. Owned by the source of the segment: valid until its next segment is read.
 	Options Options
+	// Data is the beginning of the payload, where the source captures it. Owned like Options.
+	Data []byte
 }
 
 // Awaited is what an acknowledgment may be awaited for: a set of these.

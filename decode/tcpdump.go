@@ -6,8 +6,7 @@ import (
 	"strconv"
 )
 
-// The notation is that of tcpdump 4.99; testdata/tcpdump.tsv was made by it. Not printed: the urgent pointer, which a
-// Segment does not have.
+// The notation is that of tcpdump 4.99; testdata/tcpdump.tsv was made by it.
 
 // flagLetters are tcpdump's letters for the bits of Flags, lowest first.
 const flagLetters = "FSRP.UEWe"
@@ -37,6 +36,9 @@ func (s *Segment) AppendTcpdump(dst []byte, seqBase, ackBase Seq) []byte {
 		dst = appendUint(append(dst, ", ack "...), s.Ack.From(ackBase))
 	}
 	dst = appendUint(append(dst, ", win "...), uint32(s.Wnd))
+	if s.Has(URG) {
+		dst = appendUint(append(dst, ", urg "...), s.Urgent)
+	}
 	if len(s.Options) > 0 {
 		first := len(append(dst, ", options ["...))
 		var ok bool

@@ -262,7 +262,7 @@ func (r *Reader) segment(record []byte, seg *decode.Segment) bool {
 		return false
 	}
 	rec := (*bpf.SegmentRecord)(unsafe.Pointer(&record[0])) // aligned: the kernel aligns records to eight bytes
-	if rec.Kind != bpf.RecordSegment {
+	if rec.Kind != bpf.RecordSegment && rec.Kind != bpf.RecordWatched {
 		return false
 	}
 	point := r.known.point(rec.Point)
@@ -287,6 +287,14 @@ func (r *Reader) segment(record []byte, seg *decode.Segment) bool {
 	if rec.OptionsBytes > 0 {
 		options := record[unsafe.Sizeof(*rec):]
 		seg.Options = decode.Options(options[:min(int(rec.OptionsBytes), len(options))])
+	}
+	if rec.Kind == bpf.RecordWatched {
+		watched := (*bpf.WatchedRecord)(unsafe.Pointer(rec))
+		seg.Urgent = watched.Urgent
+		if n := int(watched.PayloadCopied); n > 0 {
+			payload := record[unsafe.Sizeof(*watched):]
+			seg.Data = payload[:min(n, len(payload))]
+		}
 	}
 	// A connection may begin with these.
 	if point.Direction == decode.Ingress && (seg.Flags&(decode.SYN|decode.RST) != 0 || seg.Completes != 0) {

@@ -11,6 +11,7 @@
 /* What an entry of the ring buffer is. Hop and drop records are to come. */
 enum record_kind {
 	RECORD_SEGMENT = 1,
+	RECORD_WATCHED, /* a segment with all that netobs watch shows */
 	RECORD_KIND_LEN,
 };
 
@@ -64,8 +65,33 @@ struct segment_record_options {
 	__u8 options[TCP_OPTIONS_MAX];
 };
 
+#define PAYLOAD_MAX 64
+#define FILTERS_MAX 4096
+
+/* What a filter of netobs watch says of a port or address. */
+enum filter {
+	FILTER_ONLY = 1 << 0, /* connections of this one, or of another with this bit */
+	FILTER_NOT = 1 << 1,  /* no connections of this one */
+};
+
+/* For netobs watch: with the options of all segments. */
+struct watched_record {
+	struct segment_record segment;
+	__u8 options[TCP_OPTIONS_MAX]; /* those after options_bytes are not defined */
+	__u16 urgent;		       /* the urgent pointer; 0 unless the segment carries URG */
+	__u8 payload_copied;	       /* how many bytes of payload follow */
+	__u8 pad[5];
+};
+
+/* The longer form, used where payload is wanted and there is some. Bytes after payload_copied are not defined. */
+struct watched_payload_record {
+	struct watched_record watched;
+	__u8 payload[PAYLOAD_MAX];
+};
+
 _Static_assert(sizeof(struct segment_record) == 72, "wire record has no hidden padding");
 _Static_assert(sizeof(struct segment_record_options) == 112, "wire record has no hidden padding");
+_Static_assert(sizeof(struct watched_record) == 120, "wire record has no hidden padding");
 
 /* What became of a control segment. */
 enum disposition {
@@ -108,15 +134,14 @@ struct identity {
 	__u32 netns;	 /* the namespace; told apart in flows */
 	__u8 egress;	 /* bool */
 	__u8 l3;	 /* bool; the interface has no Ethernet header */
-	__u8 report_all; /* bool; trace mode: every segment is handled like a control segment */
-	__u8 pad;
+	__u8 pad[2];
 };
 
 /* What the loader writes into the instructions of a front, of which each point has its own. There it is a constant for
  * the verifier, costs no memory access and needs no map. In the object an instruction that loads CONSTANT_MAGIC + one
  * of these stands for it. */
 enum constant {
-	CONSTANT_SLOT, /* of the point's counters; MAX_POINTS with report_all: there are none, for the front */
+	CONSTANT_SLOT, /* of the point's counters; MAX_POINTS: there are none, so the front passes on everything */
 	CONSTANT_EGRESS,
 	CONSTANT_L3,
 	CONSTANT_IDENTITY,		       /* the words of struct identity */
@@ -135,5 +160,7 @@ struct shared_types {
 	enum disposition disposition;
 	enum unparsed_reason unparsed_reason;
 	struct segment_record_options record;
+	struct watched_payload_record watched;
+	enum filter filter;
 };
 const volatile struct shared_types *const volatile shared_types = 0;

@@ -10,8 +10,8 @@
 /* A segment to report. */
 struct reported {
 	void *ctx;
-	_Bool xdp; /* as in hook.h */
-	_Bool report_all;
+	_Bool xdp;     /* as in hook.h */
+	_Bool watched; /* for netobs watch */
 	__u8 kinds;
 	__u32 fin; /* position of a FIN, if there is one */
 	__u64 netns_key;
@@ -34,7 +34,6 @@ static __always_inline void report_fill(struct reported *r)
 	r->fin = s->seq + s->payload_bytes;
 	r->kinds = segment_kinds(s->flags);
 	r->netns_key = whose->netns_key;
-	r->report_all = whose->report_all;
 }
 
 static __always_inline void await(struct flow_half *half, enum awaited what, __u32 want, __u64 hash, __u64 now)
@@ -72,17 +71,6 @@ static __always_inline void note_acknowledgments(struct flow_half *mine, struct 
 	}
 }
 
-/* Forced only while the fill crosses the threshold; the margin is for CPUs that cross it together. Below it the
- * reader's deadline serves, if it has not gone to sleep for longer. */
-static __always_inline __u64 wakeup_flag(void)
-{
-	__u64 over = bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) - self.wakeup_bytes;
-
-	if (shared.reader_idle)
-		return BPF_RB_FORCE_WAKEUP;
-	return over < 16 * sizeof(struct segment_record_options) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
-}
-
 static __always_inline enum disposition emit_with_options(const struct reported *r)
 {
 	struct segment_record_options *out = bpf_ringbuf_reserve(&ring, sizeof(*out), 0);
@@ -102,7 +90,9 @@ static __always_inline enum disposition emit(const struct reported *r)
 {
 	struct segment_record *out;
 
-	if (r->packet->options_bytes && ((r->packet->segment.flags & FLAG_SYN) || r->report_all))
+	if (r->watched)
+		return watch_emit(r->ctx, r->xdp, r->packet);
+	if (r->packet->options_bytes && (r->packet->segment.flags & FLAG_SYN))
 		return emit_with_options(r);
 	out = bpf_ringbuf_reserve(&ring, sizeof(*out), 0);
 	if (!out)
@@ -180,10 +170,10 @@ static __always_inline _Bool report_decide(struct flow_half *mine, struct flow_h
 	return 1;
 }
 
-/* The CPU's packet, which is counted. */
-static __always_inline void report(void *ctx, const _Bool xdp)
+/* The CPU's packet, which is counted. watched is a constant. */
+static __always_inline void report(void *ctx, const _Bool xdp, const _Bool watched)
 {
-	struct reported r = {.ctx = ctx, .xdp = xdp};
+	struct reported r = {.ctx = ctx, .xdp = xdp, .watched = watched};
 	enum disposition what = DISPOSITION_DUPLICATE;
 	struct segment_record *s;
 	struct flow_key key;
@@ -198,7 +188,7 @@ static __always_inline void report(void *ctx, const _Bool xdp)
 	s = &r.packet->segment;
 	report_fill(&r);
 	dir = flow_key(&key, s, w.cpu->whose.netns);
-	if (r.kinds || r.report_all) {
+	if (r.kinds || (watched && watching.all)) {
 		flow = flow_get_or_create(&key);
 	} else {
 		flow = bpf_map_lookup_elem(&flows, &key);

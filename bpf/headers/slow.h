@@ -3,6 +3,7 @@
 #pragma once
 
 #include "parse.h"
+#include "watch.h"
 
 static __always_inline void count_segment(struct point_counters *c, const struct segment_record *s)
 {
@@ -53,8 +54,8 @@ static __always_inline _Bool slow_begin(struct at_work *w)
 }
 
 /* Counts the packet. Returns whether it may be of interest beyond that: a control segment, or one that the filter let
- * through. Then the CPU's packet is filled. */
-static __always_inline _Bool slow_count(void *ctx, const _Bool xdp)
+ * through. Then the CPU's packet is filled. watched is a constant: for netobs watch. */
+static __always_inline _Bool slow_count(void *ctx, const _Bool xdp, const _Bool watched)
 {
 	const struct segment_record *s;
 	struct at_work w;
@@ -71,7 +72,8 @@ static __always_inline _Bool slow_count(void *ctx, const _Bool xdp)
 	}
 	s = &w.cpu->packet.segment;
 	count_segment(w.c, s);
-	if ((s->flags & (FLAG_SYN | FLAG_FIN | FLAG_RST)) || w.cpu->whose.report_all)
-		return 1;
-	return pending_test(segment_hash(s, 0, w.cpu->whose.netns_key));
+	if (!(s->flags & (FLAG_SYN | FLAG_FIN | FLAG_RST)) && !(watched && watching.all) &&
+	    !pending_test(segment_hash(s, 0, w.cpu->whose.netns_key)))
+		return 0;
+	return !watched || watch_wants(s);
 }

@@ -61,7 +61,7 @@ func record(ctx context.Context, log *slog.Logger, live func() error) (_ *record
 	l, err := loader.New(loader.Options{
 		Netns:  []loader.Netns{ns.Netns},
 		Select: loader.Selection{Kinds: []string{loader.KindLoopback}},
-		BPF:    bpf.Options{ReportAll: true},
+		BPF:    bpf.Options{Watch: &bpf.Watch{All: true}},
 		Log:    log,
 	})
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"netobs/bpf"
 	"netobs/loader"
 	"netobs/metrics"
 )
@@ -22,8 +23,8 @@ type live struct {
 	stderr io.Writer // for what is watched, and logs
 
 	metrics   metrics.Options
-	listeners bool // see loader.Options
-	reportAll bool // see bpf.Options
+	listeners bool       // see loader.Options
+	shows     *bpf.Watch // see bpf.Options
 
 	// beside runs until its context is done; when it returns before, the watching ends. Optional.
 	beside func(context.Context, *pipeline) error
@@ -45,7 +46,7 @@ func (l *live) watch(ctx context.Context) (err error) {
 		return err
 	}
 	opts := l.target.options(namespaces, l.stderr)
-	opts.Listeners, opts.BPF.ReportAll = l.listeners && !l.target.unprivileged, l.reportAll
+	opts.Listeners, opts.BPF.Watch = l.listeners && !l.target.unprivileged, l.shows
 	loaded, err := loader.New(opts)
 	if err != nil {
 		return err

@@ -116,7 +116,6 @@ var tcpdumpSays = []struct {
 	{"IPv6 extension headers, ports behind them",
 		regexp.MustCompile(`^(\S+ IP6) (\S+) > (\S+): (?:(?:HBH|DSTOPT|frag \(0\|\d+\)|RT6 \([^)]*\)) )+(\d+) > (\d+): `),
 		"$1 $2.$4 > $3.$5: "},
-	{"the urgent pointer, which a decode.Segment lacks", regexp.MustCompile(`(: Flags .*, win \d+), urg \d+`), "$1"},
 }
 
 // segmentsByFrame returns the lines of read --segments by number of the packet, without the interface's name.

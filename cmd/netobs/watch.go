@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"netobs/bpf"
 	"netobs/decode"
 )
 
@@ -83,7 +84,7 @@ func watch(ctx context.Context, o watchOptions, stdout, stderr io.Writer) error 
 	defer enough()
 	o.style.named = o.dynamic.All || len(o.dynamic.Containers)+len(o.netns)+len(o.pids) > 1
 	out := &countdown{follower: newWatchText(stdout, o.style, isTerminal(stdout)), left: o.count, enough: enough}
-	l := live{target: &o.target, out: out, stderr: stderr, reportAll: o.segments == segmentsAll}
+	l := live{target: &o.target, out: out, stderr: stderr, shows: &bpf.Watch{All: o.segments == segmentsAll}}
 	return l.watch(ctx)
 }
 
