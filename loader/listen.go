@@ -2,7 +2,9 @@ package loader
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"runtime"
 	"strconv"
@@ -29,6 +31,7 @@ func (c ListenCounts) since(base ListenCounts) ListenCounts {
 type listens struct {
 	at         Netns // a copy; guarded by Loader.listenMu
 	base, last ListenCounts
+	unreadable bool // now: better nothing is told than what once was
 }
 
 // listenEvery is how old counters may be that are told: to read them, each namespace is entered.
@@ -38,7 +41,7 @@ const listenEvery = time.Second
 const netstat = "/proc/thread-self/net/netstat"
 
 // countListens reads the counters of all namespaces, unless it did so a moment ago. It is in each namespace only while it reads
-// them, so it keeps none from ending. What cannot be read stays as it was: a namespace that ended is about to be let go of.
+// them, so it keeps none from ending. Of one that ended the last counters stay: it is about to be let go of.
 func (l *Loader) countListens() {
 	l.listenMu.Lock()
 	defer l.listenMu.Unlock()
@@ -71,6 +74,7 @@ func (l *Loader) countListens() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for i, ls := range all {
+		ls.unreadable = errs[i] != nil && !errors.Is(errs[i], fs.ErrNotExist)
 		if errs[i] == nil {
 			ls.last = counts[i]
 		}
@@ -117,7 +121,7 @@ func (l *Loader) listenStats() map[string]ListenCounts {
 		all[name] = c
 	}
 	for _, ns := range l.namespaces {
-		if ns.listens != nil {
+		if ns.listens != nil && !ns.listens.unreadable {
 			sum := all[ns.Name]
 			sum.add(ns.listens.last.since(ns.listens.base))
 			all[ns.Name] = sum

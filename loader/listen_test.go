@@ -106,6 +106,9 @@ func TestListensGoOn(t *testing.T) {
 		}
 	}
 	want("at first", map[string]ListenCounts{"a": {1, 2}})
+	a.listens.unreadable = true
+	want("not to be read", map[string]ListenCounts{})
+	a.listens.unreadable = false
 	l.foldListens(a)
 	a.Name = "b"
 	a.listens.last = ListenCounts{10, 19}

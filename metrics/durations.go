@@ -16,38 +16,36 @@ const (
 
 var legLabels = [legs]string{legResponder: "responder", legOriginator: "originator", legTotal: "total"}
 
-// durations are the histograms of the namespaces of one name, nil until the first event: to find one by its labels costs more
+// durations are the histograms of one label of namespace, nil until the first event: to find one by its labels costs more
 // than to observe in it.
 type durations struct {
-	netns      string // the label
-	handshake  [roles][legs]prometheus.Observer
+	handshake  map[string]*[roles][legs]leg // by label of the responder's port, which is empty if that is no label
 	connection [roles]prometheus.Observer
 }
 
-// durations returns the histograms of the namespaces with this label. The caller holds m.mu.
-func (m *Metrics) durations(netns string) *durations {
-	d := m.histograms[netns]
-	if d == nil {
-		d = &durations{netns: netns}
-		m.histograms[netns] = d
+// leg returns that of handshakes in which the namespace has a role, to a port.
+func (m *Metrics) leg(n *namespace, role decode.Role, which int, port string) *leg {
+	of := n.handshake[port]
+	if of == nil {
+		if n.handshake == nil {
+			n.handshake = make(map[string]*[roles][legs]leg)
+		}
+		of = new([roles][legs]leg)
+		n.handshake[port] = of
 	}
-	return d
+	l := &of[role][which]
+	if l.Observer == nil {
+		values := []string{n.netns, role.String(), legLabels[which], port}
+		l.Observer = m.handshakeDuration.WithLabelValues(values[:len(m.labels(handshakeDuration))]...)
+	}
+	return l
 }
 
-// leg returns the one of a leg.
-func (d *durations) leg(of *prometheus.HistogramVec, role decode.Role, leg int) prometheus.Observer {
-	o := &d.handshake[role][leg]
+// whole returns the histogram of connections in which the namespace has a role.
+func (m *Metrics) whole(n *namespace, role decode.Role) prometheus.Observer {
+	o := &n.connection[role]
 	if *o == nil {
-		*o = of.WithLabelValues(d.netns, role.String(), legLabels[leg])
-	}
-	return *o
-}
-
-// whole returns the one of connections.
-func (d *durations) whole(of *prometheus.HistogramVec, role decode.Role) prometheus.Observer {
-	o := &d.connection[role]
-	if *o == nil {
-		*o = of.WithLabelValues(d.netns, role.String())
+		*o = m.connectionDuration.WithLabelValues(n.netns, role.String())
 	}
 	return *o
 }

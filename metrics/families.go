@@ -1,7 +1,5 @@
 package metrics
 
-import "github.com/prometheus/client_golang/prometheus"
-
 // A family is a metric with all its series. The table of package documentation and of Table is made of these.
 type family struct {
 	name    string // without Prefix
@@ -20,17 +18,6 @@ const (
 	gauge     = "gauge"
 	histogram = "histogram"
 )
-
-// valueType is for families whose series are numbers.
-func (f *family) valueType() prometheus.ValueType {
-	if f.kind == gauge {
-		return prometheus.GaugeValue
-	}
-	return prometheus.CounterValue
-}
-
-// desc describes the family to the registry.
-func (f *family) desc() *prometheus.Desc { return prometheus.NewDesc(f.name, f.help, f.labels, nil) }
 
 // perNetns ends the help of what is counted by role.
 const perNetns = " A connection counts once in each namespace it crosses: for the whole host select " +

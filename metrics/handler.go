@@ -34,10 +34,7 @@ type HandlerOptions struct {
 func NewHandler(m *Metrics, o HandlerOptions) http.Handler {
 	reg := prometheus.NewRegistry()
 	register(reg, m)
-	scrape := &shared{handler: promhttp.HandlerFor(reg, promhttp.HandlerOpts{
-		EnableOpenMetrics:   true,
-		MaxRequestsInFlight: maxScrapes,
-	})}
+	scrape := newScrape(reg, m.opts.Level)
 
 	var index bytes.Buffer
 	page := struct {
@@ -71,6 +68,16 @@ func NewHandler(m *Metrics, o HandlerOptions) http.Handler {
 		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// newScrape returns the handler of what reg gathers.
+func newScrape(reg prometheus.Gatherer, level Level) http.Handler {
+	return &shared{handler: promhttp.HandlerFor(reg, promhttp.HandlerOpts{
+		EnableOpenMetrics: true,
+		// A sample more for each series. In the Protobuf form, which Prometheus asks for, they cost nothing and are always there.
+		EnableOpenMetricsTextCreatedSamples: level >= LevelFull,
+		MaxRequestsInFlight:                 maxScrapes,
+	})}
 }
 
 func answer(w http.ResponseWriter, status int, text string) {

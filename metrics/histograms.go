@@ -19,12 +19,12 @@ var (
 	connectionBuckets = []float64{10e-3, 100e-3, 1, 10, 60, 600}
 )
 
-func newHistogram(f *family, buckets []float64) *prometheus.HistogramVec {
+func (m *Metrics) newHistogram(f *family, buckets []float64) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:                           f.name,
 		Help:                           f.help,
 		Buckets:                        buckets,
 		NativeHistogramBucketFactor:    nativeFactor,
 		NativeHistogramMaxBucketNumber: nativeBuckets,
-	}, f.labels)
+	}, m.labels(f))
 }

@@ -67,38 +67,41 @@ type HookRuns struct {
 // flagLabels name the elements of PointCounters.Flags.
 var flagLabels = [8]string{"FIN", "SYN", "RST", "PSH", "ACK", "URG", "ECE", "CWR"}
 
-// addTo adds the kernel's counters to s.
-func (k *Kernel) addTo(s *sums) {
+// addTo adds the kernel's counters to s. created returns when those of an interface began, in ns since the Unix epoch; those of
+// the namespace if the interface is empty.
+func (k *Kernel) addTo(s *sums, created func(netns, iface string) int64, began int64) {
 	for i := range k.Points {
 		p := &k.Points[i]
-		s.add(segmentsTotal, p.Segments, p.Netns, p.Interface, p.Direction)
-		s.add(segmentBytesTotal, p.Bytes, p.Netns, p.Interface, p.Direction)
+		created := created(p.Netns, p.Interface)
+		s.add(segmentsTotal, p.Segments, created, p.Netns, p.Interface, p.Direction)
+		s.add(segmentBytesTotal, p.Bytes, created, p.Netns, p.Interface, p.Direction)
 		for bit, n := range p.Flags {
 			if n > 0 {
-				s.add(flagsTotal, n, p.Netns, p.Interface, p.Direction, flagLabels[bit])
+				s.add(flagsTotal, n, created, p.Netns, p.Interface, p.Direction, flagLabels[bit])
 			}
 		}
-		s.add(controlSegmentsSeenTotal, p.ControlSeen, p.Netns, p.Interface)
+		s.add(controlSegmentsSeenTotal, p.ControlSeen, created, p.Netns, p.Interface)
 		for _, c := range p.Control {
-			s.add(controlSegmentsTotal, c.Count, p.Netns, p.Interface, c.Label)
+			s.add(controlSegmentsTotal, c.Count, created, p.Netns, p.Interface, c.Label)
 		}
 		for _, c := range p.Unparsed {
-			s.add(unparsedPacketsTotal, c.Count, p.Netns, p.Interface, c.Label)
+			s.add(unparsedPacketsTotal, c.Count, created, p.Netns, p.Interface, c.Label)
 		}
 	}
 	for _, o := range k.ObservationPoints {
-		s.add(observationPoints, uint64(o.Points), o.Netns, o.Hook)
+		s.add(observationPoints, uint64(o.Points), created(o.Netns, ""), o.Netns, o.Hook)
 	}
 	for _, e := range k.AttachErrors {
-		s.add(attachErrorsTotal, e.Count, e.Netns, e.Reason)
+		s.add(attachErrorsTotal, e.Count, created(e.Netns, ""), e.Netns, e.Reason)
 	}
 	for _, l := range k.Listens {
-		s.add(listenOverflowsTotal, l.Overflows, l.Netns)
-		s.add(listenDropsTotal, l.Drops, l.Netns)
+		created := created(l.Netns, "")
+		s.add(listenOverflowsTotal, l.Overflows, created, l.Netns)
+		s.add(listenDropsTotal, l.Drops, created, l.Netns)
 	}
 	for _, r := range k.Runs {
-		s.add(bpfRunsTotal, r.Runs, r.Hook)
-		s.add(bpfRunSecondsTotal, uint64(r.Time), r.Hook)
+		s.add(bpfRunsTotal, r.Runs, began, r.Hook)
+		s.add(bpfRunSecondsTotal, uint64(r.Time), began, r.Hook)
 	}
-	s.add(recordsReadTotal, k.RecordsRead)
+	s.add(recordsReadTotal, k.RecordsRead, began)
 }

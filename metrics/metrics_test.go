@@ -29,9 +29,12 @@ func registry(m *Metrics) *prometheus.Registry {
 	return reg
 }
 
-// exposition returns what a scrape of m shows, without what concerns the process.
+// exposition returns what a scrape of m shows after a hand-over, without what concerns the process.
 func exposition(tb testing.TB, m *Metrics) string {
 	tb.Helper()
+	m.mu.Lock()
+	m.handOver()
+	m.mu.Unlock()
 	rec := httptest.NewRecorder()
 	NewHandler(m, HandlerOptions{}).ServeHTTP(rec, httptest.NewRequest("GET", "/metrics", nil))
 	if rec.Code != 200 {

@@ -13,6 +13,9 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 )
 
 func TestHandler(t *testing.T) {
@@ -71,11 +74,13 @@ func TestFailingSourceFailsScrape(t *testing.T) {
 func TestScrapesAreShared(t *testing.T) {
 	const each = 5
 	entered, finish := make(chan bool), make(chan bool)
-	h := NewHandler(New(Build{}, func() (Kernel, error) {
+	reg := registry(New(Build{}, nil, Options{}))
+	h := http.NewServeMux()
+	h.Handle("GET /metrics", newScrape(prometheus.GathererFunc(func() ([]*dto.MetricFamily, error) {
 		entered <- true
 		<-finish
-		return Kernel{}, nil
-	}, Options{}), HandlerOptions{})
+		return reg.Gather()
+	}), LevelDefault))
 	var waiting sync.WaitGroup
 	scrape := func(form int) int {
 		rec := httptest.NewRecorder()

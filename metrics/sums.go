@@ -2,6 +2,7 @@ package metrics
 
 import (
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -12,33 +13,63 @@ type series struct {
 	values [4]string
 }
 
+// sample is a value, of the series that began at created, in ns since the Unix epoch.
+type sample struct {
+	n       uint64
+	created int64
+	failure *failure // exemplar. Optional
+}
+
 // sums are the samples of one scrape. Samples with equal labels add up: sent twice they would fail the scrape.
 type sums struct {
 	level Level // what is beyond is left out
-	by    map[series]uint64
+	by    map[series]*sample
 }
 
-// add adds n to a sample. Label values come from outside (any bytes may name a namespace or an interface), and one that
-// is not UTF-8 would fail the scrape: such bytes are replaced.
-func (s *sums) add(f *family, n uint64, values ...string) {
-	if f.level > s.level {
-		return
-	}
+func newSums(level Level) *sums { return &sums{level, make(map[series]*sample)} }
+
+// add adds n to a sample, and returns it. Label values come from outside (any bytes may name a namespace or an interface), and
+// one that is not UTF-8 would fail the scrape: such bytes are replaced.
+func (s *sums) add(f *family, n uint64, created int64, values ...string) *sample {
 	key := series{family: f}
 	for i, v := range values {
 		key.values[i] = label(v)
 	}
-	s.by[key] += n
+	return s.addSeries(key, n, created)
+}
+
+func (s *sums) addSeries(key series, n uint64, created int64) *sample {
+	if key.level > s.level {
+		return &sample{}
+	}
+	to := s.by[key]
+	if to == nil {
+		to = &sample{created: created}
+		s.by[key] = to
+	}
+	to.n += n
+	to.created = min(to.created, created)
+	return to
 }
 
 // send sends the samples as metrics.
-func (s *sums) send(ch chan<- prometheus.Metric, descs map[*family]*prometheus.Desc) {
-	for key, n := range s.by {
-		value := float64(n)
+func (m *Metrics) send(ch chan<- prometheus.Metric, s *sums) {
+	for key, sample := range s.by {
+		value := float64(sample.n)
 		if key.perUnit != 0 {
 			value /= key.perUnit
 		}
-		ch <- prometheus.MustNewConstMetric(descs[key.family], key.valueType(), value, key.values[:len(key.labels)]...)
+		desc, values := m.descs[key.family], key.values[:len(m.labels(key.family))]
+		if key.kind == gauge {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, values...)
+			continue
+		}
+		metric := prometheus.MustNewConstMetricWithCreatedTimestamp(desc, prometheus.CounterValue, value,
+			time.Unix(0, sample.created), values...)
+		if sample.failure != nil {
+			metric = prometheus.MustNewMetricWithExemplars(metric, sample.failure.exemplar())
+		}
+		ch <- metric
 	}
 }
 

@@ -33,7 +33,7 @@ func (l *Level) UnmarshalText(text []byte) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("it is minimal, default or full, not %q", text)
+	return fmt.Errorf("%q is not minimal, default or full", text)
 }
 
 // A Row describes a metric.

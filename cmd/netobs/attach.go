@@ -34,7 +34,7 @@ func (o *attachOptions) addFlags(fs *pflag.FlagSet) {
 // validate returns all that is wrong with the flags.
 func (o *attachOptions) validate() error {
 	_, err := newSink(o.output, io.Discard)
-	return errors.Join(o.target.validate(), err, o.web.validate())
+	return errors.Join(o.target.validate(), err, o.web.validate(), o.metrics.validate())
 }
 
 func newAttach(stdout, stderr io.Writer) *cobra.Command {

@@ -51,6 +51,8 @@ func flagError(cmd *cobra.Command, err error) error {
 	case !errors.As(err, &invalid):
 	case invalid.GetFlag().Name == logLevelFlag:
 		err = fmt.Errorf("--%s is debug, info, warn or error, not %q", logLevelFlag, invalid.GetValue())
+	case invalid.GetFlag().Name == metricsFlag:
+		err = fmt.Errorf("--%s is minimal, default or full, not %q", metricsFlag, invalid.GetValue())
 	case errors.As(err, new(*strconv.NumError)):
 		err = fmt.Errorf("--%s %s is no number", invalid.GetFlag().Name, invalid.GetValue())
 	}
