@@ -20,8 +20,8 @@ type message struct {
 
 // Flood sends n SYNs out of an interface, as fast as it goes, to a TCP socket whose hardware address is mac. Each is from
 // another socket of 198.18.0.0/15, the network for benchmarks, with right checksums. Frames that the kernel refuses are sent
-// again; those that a queue drops are not.
-func (ns *NS) Flood(name, mac string, to netip.AddrPort, n int) {
+// again; those that a queue drops are not. The sockets are in no order, or with series count up.
+func (ns *NS) Flood(name, mac string, to netip.AddrPort, n int, series bool) {
 	ns.tb.Helper()
 	ns.Do(func() error {
 		dst, err := net.ParseMAC(mac)
@@ -53,7 +53,7 @@ func (ns *NS) Flood(name, mac string, to netip.AddrPort, n int) {
 		for sent := 0; sent < n; {
 			batch := min(floodBatch, n-sent)
 			for i := range batch {
-				setSource(frames[i], uint32(sent+i))
+				setSource(frames[i], uint32(sent+i), series)
 			}
 			done, _, errno := unix.Syscall6(unix.SYS_SENDMMSG, uintptr(fd), uintptr(unsafe.Pointer(&messages[0])),
 				uintptr(batch), 0, 0, 0)
@@ -86,13 +86,14 @@ func synFrame(src, dst net.HardwareAddr, to netip.AddrPort) []byte {
 	return append(frame, 0, 0, 0, 0, 0, 0, 0, 0, bytes/4<<4, 2, 0xff, 0xff, 0, 0, 0, 0, 2, 4, 1460>>8, 1460&0xff)
 }
 
-// setSource makes the frame that of the i-th of 2^32 sockets, which are in no order, as those of a flood are, and sets its
-// checksums.
-func setSource(frame []byte, i uint32) {
-	// The last step of MurmurHash3: no two numbers become the same.
-	i = (i ^ i>>16) * 0x85ebca6b
-	i = (i ^ i>>13) * 0xc2b2ae35
-	i ^= i >> 16
+// setSource makes the frame that of the i-th of 2^32 sockets and sets its checksums.
+func setSource(frame []byte, i uint32, series bool) {
+	if !series {
+		// The last step of MurmurHash3: no two numbers become the same.
+		i = (i ^ i>>16) * 0x85ebca6b
+		i = (i ^ i>>13) * 0xc2b2ae35
+		i ^= i >> 16
+	}
 	be := binary.BigEndian
 	ip, tcp := frame[floodIP:floodTCP], frame[floodTCP:]
 	be.PutUint32(ip[12:], 198<<24|18<<16|i&0x1ffff)
