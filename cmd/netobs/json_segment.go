@@ -2,10 +2,22 @@ package main
 
 import "netobs/decode"
 
-// jsonSegments is the sink that prints an object for each segment, and none for what becomes of them.
+// jsonSegments is the sink that prints an object for each segment.
 type jsonSegments struct {
-	discard
-	lines *jsonLines
+	lines   *jsonLines
+	results bool // and for what becomes of them
+}
+
+func (j jsonSegments) handshake(h *decode.Handshake) {
+	if j.results {
+		j.lines.handshake(h)
+	}
+}
+
+func (j jsonSegments) connection(c *decode.Connection) {
+	if j.results {
+		j.lines.connection(c)
+	}
 }
 
 func (j jsonSegments) place(seg *decode.Segment, place decode.Place) {

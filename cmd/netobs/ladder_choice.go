@@ -6,7 +6,37 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"github.com/spf13/pflag"
 )
+
+// ladderOptions are the flags for ladders.
+type ladderOptions struct {
+	draw   bool
+	which  string
+	choice choice // which
+}
+
+func (o *ladderOptions) addFlags(fs *pflag.FlagSet) {
+	fs.BoolVar(&o.draw, "ladder", false, "draw connections as sequence diagrams: the first ten, or those of --connection")
+	fs.StringVar(&o.which, "connection", "",
+		"draw `these`: A:P-B:Q or A:P, their sockets; or numbers in the order of their\nbeginnings, such as 3 or 11-20")
+}
+
+// validate returns what is wrong, with a form of output.
+func (o *ladderOptions) validate(form string) (err error) {
+	switch {
+	case !o.draw && o.which != "":
+		return errors.New("--connection goes with --ladder")
+	case !o.draw:
+		return nil
+	case form != outputText && form != outputSVG:
+		return fmt.Errorf("with --ladder, --output is text or svg, not %q", form)
+	case o.which != "":
+		o.choice, err = parseChoice(o.which)
+	}
+	return err
+}
 
 // choice says which connections are drawn. The zero value chooses all.
 type choice struct {
@@ -49,22 +79,4 @@ func (c *choice) wants(n int, sockets [2]netip.AddrPort) bool {
 	a, b := c.ends[0], c.ends[1]
 	fits := func(want, socket netip.AddrPort) bool { return !want.IsValid() || want == socket }
 	return fits(a, sockets[0]) && fits(b, sockets[1]) || fits(a, sockets[1]) && fits(b, sockets[0])
-}
-
-// validateLadder returns what is wrong with the flags for ladders.
-func (o *readOptions) validateLadder() error {
-	var err error
-	switch {
-	case !o.ladder && o.which != "":
-		return errors.New("--connection goes with --ladder")
-	case !o.ladder:
-		return nil
-	case o.summary || o.segments:
-		return errors.New("choose between --ladder, --summary and --segments")
-	case o.output != outputText && o.output != outputSVG:
-		return fmt.Errorf("with --ladder, --output is text or svg, not %q", o.output)
-	case o.which != "":
-		o.choice, err = parseChoice(o.which)
-	}
-	return err
 }

@@ -21,9 +21,7 @@ type readOptions struct {
 	summary  bool
 	segments bool
 	decap    bool
-	ladder   bool
-	which    string // ladders
-	choice   choice
+	ladder   ladderOptions
 }
 
 func (o *readOptions) addFlags(fs *pflag.FlagSet) {
@@ -31,8 +29,7 @@ func (o *readOptions) addFlags(fs *pflag.FlagSet) {
 	fs.StringVar(&o.output, "output", outputText, "`form` in which to print: text, json or none; with --ladder text or svg")
 	fs.BoolVar(&o.summary, "summary", false, "print tables of the whole instead of a line for each connection")
 	fs.BoolVar(&o.segments, "segments", false, "print a line for each segment instead, as tcpdump -n does, or an object with\nits place in its connection")
-	fs.BoolVar(&o.ladder, "ladder", false, "draw connections as sequence diagrams: the first ten, or those of --connection")
-	fs.StringVar(&o.which, "connection", "", "draw `these`: A:P-B:Q or A:P, their sockets; or numbers in the order of their\nbeginnings, such as 3 or 11-20")
+	o.ladder.addFlags(fs)
 	fs.BoolVar(&o.decap, "decap", false, "look for TCP in tunnels, too: IP in IP, GRE, VXLAN, Geneve, GTP-U")
 }
 
@@ -45,13 +42,16 @@ func (o *readOptions) validate() error {
 	if i := slices.Index(o.files, stdinName); i >= 0 && slices.Contains(o.files[i+1:], stdinName) {
 		errs = append(errs, errors.New("- is given twice, but standard input can be read only once"))
 	}
-	if _, err := newSink(o.output, io.Discard); err != nil && !o.ladder {
+	if _, err := newSink(o.output, io.Discard); err != nil && !o.ladder.draw {
 		errs = append(errs, err)
 	}
 	if o.summary && o.segments {
 		errs = append(errs, errors.New("choose between --summary and --segments"))
 	}
-	errs = append(errs, o.validateLadder())
+	if o.ladder.draw && (o.summary || o.segments) {
+		errs = append(errs, errors.New("choose between --ladder, --summary and --segments"))
+	}
+	errs = append(errs, o.ladder.validate(o.output))
 	return errors.Join(errs...)
 }
 
@@ -145,8 +145,8 @@ func read(ctx context.Context, o readOptions, stdin io.Reader, stdout, stderr io
 // sink returns where results go while files are read.
 func (o *readOptions) sink(stdout io.Writer) (sink, error) {
 	switch {
-	case o.ladder:
-		return newLadders(newPen(o.output, stdout), o.choice), nil
+	case o.ladder.draw:
+		return newLadders(newPen(o.output, stdout), o.ladder.choice), nil
 	case o.summary || o.output == outputNone:
 		return discard{}, nil
 	case o.segments && o.output == outputJSON:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -24,6 +25,7 @@ type watchOptions struct {
 	target
 	segments string
 	style    watchStyle
+	out      watchOutput
 	count    int
 	numeric  bool
 }
@@ -32,6 +34,7 @@ func (o *watchOptions) addFlags(fs *pflag.FlagSet) {
 	o.target.addFlags(fs)
 	fs.StringVar(&o.segments, "segments", segmentsControl,
 		"`which` segments: control (SYN, FIN, RST, and the ACKs that complete) or all, which\nneeds more of the CPU")
+	o.out.addFlags(fs)
 	fs.BoolVar(&o.style.plain, "plain", false, "only what tcpdump prints, without what segments mean")
 	fs.BoolVarP(&o.style.absolute, "absolute-tcp-sequence-numbers", "S", false, "sequence numbers as sent, not relative")
 	fs.CountVarP(&o.style.stamp, "time", "t",
@@ -43,7 +46,7 @@ func (o *watchOptions) addFlags(fs *pflag.FlagSet) {
 
 // validate returns all that is wrong with the flags.
 func (o *watchOptions) validate() error {
-	errs := []error{o.target.validate()}
+	errs := []error{o.target.validate(), o.out.validate()}
 	if o.segments != segmentsControl && o.segments != segmentsAll {
 		errs = append(errs, fmt.Errorf("--segments is control or all, not %q", o.segments))
 	}
@@ -65,7 +68,10 @@ func newWatch(stdout, stderr io.Writer) *cobra.Command {
 network namespaces can be watched at once; one that a segment crosses shows it once. Ctrl-C ends it.`,
 		Example: `  netobs watch --netns test
   netobs watch --all --segments all
-  netobs watch --netns test --plain -tttt`,
+  netobs watch --netns test --plain -tttt
+  netobs watch --netns test --ladder --segments all
+  netobs watch --netns test --write - | wireshark -k -i -
+  netobs watch --all --write all.pcapng --rotate-size 100M`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.validate(); err != nil {
@@ -83,8 +89,20 @@ func watch(ctx context.Context, o watchOptions, stdout, stderr io.Writer) error 
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
 	o.style.named = o.dynamic.All || len(o.dynamic.Containers)+len(o.netns)+len(o.pids) > 1
-	out := &countdown{follower: newWatchText(stdout, o.style, isTerminal(stdout)), left: o.count, enough: enough}
-	l := live{target: &o.target, out: out, stderr: stderr, shows: &bpf.Watch{All: o.segments == segmentsAll}}
+	text := func() follower { return newWatchText(stdout, o.style, isTerminal(stdout)) }
+	all := o.segments == segmentsAll
+	out, err := o.out.follower(stdout, text, !all)
+	if err != nil {
+		return err
+	}
+	l := live{target: &o.target, out: &countdown{follower: out, left: o.count, enough: enough}, stderr: stderr,
+		shows: &bpf.Watch{All: all}}
+	l.ended = func(p *pipeline, took time.Duration) error {
+		if err := finish(out); err != nil || o.out.capture.file == "" {
+			return err
+		}
+		return printSummary(stderr, p, took)
+	}
 	return l.watch(ctx)
 }
 
