@@ -73,6 +73,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newDetach(stdout),
 		newMetrics(stdout),
 		newNamespaces(stdout),
+		newManifest(stdout),
 		newDashboard(stdout),
 		newAlerts(stdout),
 		newDemo(stdout, stderr),

@@ -35,6 +35,7 @@ type Docker struct {
 func StartDocker(tb testing.TB) *Docker {
 	tb.Helper()
 	NeedPrivileges(tb)
+	waitTurn(tb, "/run/netobs-test-docker.lock")
 	d := &Docker{tb: tb, NS: New(tb, "dockerhost")}
 	d.http.Transport = &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "unix", dockerSocket)
@@ -58,6 +59,31 @@ func StartDocker(tb testing.TB) *Docker {
 		tb.Fatal(err)
 	}
 	return d
+}
+
+// waitTurn holds a lock until the end of the test, as tests of several packages run at once.
+func waitTurn(tb testing.TB, path string) {
+	tb.Helper()
+	lock, err := os.Create(path)
+	if err == nil {
+		err = unix.Flock(int(lock.Fd()), unix.LOCK_EX)
+	}
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { lock.Close() })
+}
+
+// Run runs the docker command, and returns what it printed.
+func (d *Docker) Run(args ...string) string {
+	d.tb.Helper()
+	cmd := exec.Command("docker", args...)
+	cmd.Env = append(os.Environ(), "DOCKER_HOST=unix://"+dockerSocket, "DOCKER_BUILDKIT=0")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		d.tb.Fatalf("docker %q: %v\n%s", args, err, out)
+	}
+	return string(out)
 }
 
 // start runs the daemon, and stops it at the end of the test.
