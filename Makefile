@@ -6,7 +6,7 @@ C_FILES := bpf/netobs.bpf.c $(wildcard bpf/headers/*.h)
 CORPUS := $(or $(NETOBS_CORPUS),../shared/corpus)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build generate test test-kernels bench lint demo clean
+.PHONY: build generate test test-capabilities test-kernels bench lint demo clean
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/netobs ./cmd/netobs
@@ -19,6 +19,15 @@ generate:
 test:
 	go test -timeout 20m ./...
 	@test -d "$(CORPUS)" || echo "NOTE: no captures at $(CORPUS): the decoder was not held against other tools' verdicts"
+
+# The tests of attaching, with the capabilities that the README says are enough, and two that tests need themselves: to send
+# raw packets, and to listen on low ports. What these cannot do is tested with all: capabilities, other people's processes
+# (CAP_SYS_PTRACE), containers.
+ENOUGH := -all,+sys_admin,+net_admin,+net_broadcast,+net_raw,+net_bind_service
+test-capabilities:
+	go test -short -exec 'setpriv --bounding-set=$(ENOUGH)' ./loader
+	go test -short -exec 'setpriv --bounding-set=$(ENOUGH)' -run '$(ATTACHING)' ./cmd/netobs
+ATTACHING := IsExact|Topology|Tun|Shapes|Leaves|Leftovers|Learned|AtOnce|Loss|Gone|LoIsSetUp|Unanswered|Routed
 
 # The tests of a list inside Debian's kernels 5.10, 6.1, 6.12 and newest, emulated. Needs qemu-system-x86 and xz-utils,
 # or, for ARCH=arm64, qemu-system-arm. KERNELS="6.1 newest" chooses some.

@@ -141,6 +141,11 @@ func (l load) check(tb testing.TB, s *session, netns, role string) {
 				tb.Logf("%s = %v", series, value)
 			}
 		}
+		for line := range strings.Lines(s.stdout.String()) { // with --output json
+			if strings.Contains(line, `"type":"connection"`) && strings.Contains(line, `:`+portDrain+`"`) == strings.Contains(line, `"teardown":"fin"`) {
+				tb.Logf("ended otherwise than it was made to: %s", line)
+			}
+		}
 	}
 	checkIdentities(tb, m)
 }
@@ -178,7 +183,7 @@ func TestLoopbackIsExact(t *testing.T) {
 		t.Run(ip, func(t *testing.T) {
 			ns := nettest.New(t, "lo")
 			ns.Up("lo")
-			s := startAttach(t, "--netns", ns.Name, "--output", "none")
+			s := startAttach(t, "--netns", ns.Name, "--output", "json")
 			s.waitFor(1, "observation_points", label("netns", ns.Name))
 			l := fullLoad()
 			l.run(t, ns, ns, ip)
@@ -207,8 +212,8 @@ func TestVethAndBridgeIsExact(t *testing.T) {
 	for _, ip := range []string{"10.9.0.2", "fd09::2"} {
 		t.Run(ip, func(t *testing.T) {
 			a, b, h := topology(t)
-			ends := startAttach(t, "--netns", a.Name, "--netns", b.Name, "--output", "none")
-			middle := startAttach(t, "--netns", h.Name, "--output", "none")
+			ends := startAttach(t, "--netns", a.Name, "--netns", b.Name, "--output", "json")
+			middle := startAttach(t, "--netns", h.Name, "--output", "json")
 			// lo has one point, all others two.
 			ends.waitFor(6, "observation_points")
 			middle.waitFor(7, "observation_points")
