@@ -65,6 +65,7 @@ type Programs struct {
 	key    [4]uint64 // of the pending filter
 	shared map[string]*ebpf.Map
 	memory *ebpf.Memory
+	waiter waiter
 	spec   *ebpf.CollectionSpec // of all programs; never changed
 	hooks  [2]hook              // by Hook
 }
@@ -157,6 +158,9 @@ func Load(opts Options) (_ *Programs, err error) {
 		if err := opts.Watch.Filter.put(p.shared); err != nil {
 			return nil, err
 		}
+	}
+	if p.waiter, err = newWaiter(); err != nil {
+		return nil, err
 	}
 	return p, p.prepare(HookTC)
 }
@@ -396,7 +400,7 @@ func (p *Programs) Counters(slot uint32) (PointCounters, error) {
 
 // Close releases programs and maps. Fronts that are still attached go on counting, unread.
 func (p *Programs) Close() error {
-	var errs []error
+	errs := []error{p.waiter.close()}
 	for _, m := range p.shared {
 		errs = append(errs, m.Close())
 	}

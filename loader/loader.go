@@ -55,10 +55,11 @@ type Loader struct {
 	companyEvery time.Duration
 	closed       bool
 	attachTCX    func(link.TCXOptions) (io.Closer, error)
-	setting      string // path of rcuExpedited
-	cannotHurry  bool   // which was said
-	frozen       bool   // see Freeze
-	own          *owner // see Loader.owner
+	waitForRuns  func() error // see closePoints
+	setting      string       // path of rcuExpedited
+	cannotHurry  bool         // which was said
+	frozen       bool         // see Freeze
+	own          *owner       // see Loader.owner
 
 	learners sync.WaitGroup
 	learning chan struct{} // full while one learns
@@ -131,6 +132,7 @@ func New(opts Options) (*Loader, error) {
 	if l.progs, err = bpf.Load(opts.BPF); err != nil {
 		return nil, err
 	}
+	l.waitForRuns = l.progs.WaitForRuns
 	if l.monitor, err = newMonitor(); err != nil {
 		l.progs.Close()
 		return nil, err

@@ -99,6 +99,11 @@ func TestTCLeavesNothing(t *testing.T) {
 	a := nettest.New(t, "a")
 	a.Bridge("br0")
 	l := attached(t, Options{Hooks: []string{HookTC}}, a)
+	waited := 0
+	l.waitForRuns = func() error {
+		waited++
+		return nil
+	}
 	checkFilters(t, a, "lo", true, "egress netobs+clsact 1")
 	checkFilters(t, a, "br0", true, "ingress netobs+clsact 1", "egress netobs+clsact 1")
 	stats, err := l.Stats()
@@ -110,6 +115,9 @@ func TestTCLeavesNothing(t *testing.T) {
 	}
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
+	}
+	if waited != 2 {
+		t.Errorf("waited for the ends of programs at %d interfaces, want 2", waited)
 	}
 	checkFilters(t, a, "lo", false)
 	checkFilters(t, a, "br0", false)

@@ -481,10 +481,15 @@ func (l *Loader) detachIface(ns *namespace, i *iface) error {
 	return err
 }
 
+// closePoints detaches an interface. What its programs counted is final, and their slots are free, when none of them is running
+// any more: closing a link of TCX waits for that, those of XDP and filters of tc do not.
 func (l *Loader) closePoints(i *iface) error {
 	var errs []error
 	for _, p := range slices.Backward(i.points) {
 		errs = append(errs, l.closePoint(p))
+	}
+	if slices.ContainsFunc(i.points, func(p *point) bool { return p.hook != HookTCX }) {
+		errs = append(errs, l.waitForRuns())
 	}
 	l.mu.Lock()
 	for _, p := range i.points {
