@@ -63,6 +63,7 @@ type Metrics struct {
 	mu         sync.Mutex            // guards all below
 	names      *places               // of namespaces
 	namespaces map[string]*namespace // by label
+	present    map[string]bool       // names of which the kernel told at the last reading, and that were not forgotten since
 	tracker    trackerCounts
 }
 

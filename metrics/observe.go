@@ -70,6 +70,7 @@ func (m *Metrics) Forget(netns string) {
 		m.connectionDuration.DeletePartialMatch(prometheus.Labels{"netns": name})
 	}
 	m.names.leave(name)
+	delete(m.present, name)
 }
 
 // namespace returns what is counted in the namespaces of a name, to be changed.

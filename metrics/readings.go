@@ -39,13 +39,16 @@ func (m *Metrics) read(s *sums) error {
 		return err
 	}
 	r := m.readings
+	m.mu.Lock()
+	present := maps.Clone(m.present)
+	m.mu.Unlock()
 	now := time.Now().UnixNano()
 	raw := newSums(s.level)
 	began := make(map[place]int64)
 	k.addTo(raw, func(netns, iface string) int64 {
 		of := place{label(netns), label(iface)}
 		at, known := r.began[of]
-		if !known {
+		if !known || !present[of.netns] {
 			at = r.at // it was not there then
 		}
 		began[of] = at
@@ -71,7 +74,7 @@ func (m *Metrics) read(s *sums) error {
 			continue
 		}
 		gain := sample.n
-		if before := r.last[key]; before <= gain {
+		if before := r.last[key]; before <= gain && present[key.values[0]] {
 			gain -= before
 		}
 		last[key] = sample.n
@@ -113,7 +116,9 @@ func (m *Metrics) place(there map[place]int64) (netns map[string]string) {
 		}
 	}
 	netns = make(map[string]string)
+	m.present = make(map[string]bool)
 	for name, there := range interfaces {
+		m.present[name] = true
 		netns[name] = m.names.of(name)
 		if r.interfaces[name] == nil {
 			r.interfaces[name] = newPlaces(m.names.max)
