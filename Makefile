@@ -11,7 +11,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo deve
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/netobs ./cmd/netobs
 
-# Compiles the BPF programs; the results are committed. Needs clang-19, llvm-19 and libbpf-dev.
+# Compiles the BPF programs and makes the dashboards; the results are committed. Needs clang-19, llvm-19 and libbpf-dev.
 generate:
 	go generate ./...
 
