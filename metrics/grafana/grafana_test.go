@@ -57,6 +57,11 @@ func TestRules(t *testing.T) {
 			if len(loaded.Links) == 0 || !loaded.Links[0].IncludeVars || !loaded.Links[0].KeepTime {
 				t.Error("no link to the others that keeps variables and time")
 			}
+			for _, empty := range []string{`"mode": ""`, `"orientation": ""`} { // what the SDK writes if nothing was chosen
+				if strings.Contains(string(d.JSON()), empty) {
+					t.Errorf("%s is no choice of Grafana's", empty)
+				}
+			}
 			checkVariables(t, loaded.Templating.List)
 			ids, names := make(map[uint32]bool), make(map[string]bool)
 			for _, p := range loaded.Panels {

@@ -107,6 +107,7 @@ func (p panel) stat() cog.Builder[dashboard.Panel] {
 		ColorScheme(dashboard.NewFieldColorBuilder().Mode(dashboard.FieldColorModeIdThresholds)).
 		ColorMode(common.BigValueColorModeValue).
 		GraphMode(common.BigValueGraphModeArea).
+		Orientation(common.VizOrientationAuto).
 		ReduceOptions(common.NewReduceDataOptionsBuilder().Calcs([]string{"lastNotNull"}))
 }
 
@@ -148,6 +149,7 @@ func (p panel) heat() cog.Builder[dashboard.Panel] {
 			Exponent(0.5).
 			Steps(64)).
 		CellGap(1).
+		Tooltip(heatmap.NewHeatmapTooltipBuilder().Mode(common.TooltipDisplayModeSingle)).
 		ShowLegend()
 }
 
