@@ -48,7 +48,7 @@ func TestPrometheus(t *testing.T) {
 	const held = 4
 
 	// Series begin with their first event, which rate does not see.
-	base := mixed{good: 9, refused: 20, unanswered: 9, halfOpen: 20, reset: 100, slow: 3, overflow: 2, late: 4, fragments: 5}
+	base := mixed{good: 9, refused: 30, unanswered: 9, halfOpen: 30, reset: 100, slow: 3, overflow: 2, late: 4, fragments: 5}
 	m.run(base)
 	watched.waitForMixed(m, base, held)
 	from := make([]float64, len(servers))
