@@ -24,6 +24,7 @@ const namespacesEnv = "NETOBS_BENCH_NAMESPACES"
 const (
 	benchNamespaces = 20
 	pointsEach      = 5
+	settle          = 2 * time.Second
 	idleSpan        = 10 * time.Second // two looks at all processes
 )
 
@@ -32,7 +33,9 @@ type scaled struct {
 	name         string
 	args         []string
 	attach, stop time.Duration
-	kernel, rss  int64 // bytes
+	cpu          time.Duration // of the process until it watches
+	kernel       int64         // bytes
+	rss, own     int64         // bytes
 	idle         float64
 }
 
@@ -65,7 +68,7 @@ func BenchmarkScale(b *testing.B) {
 	args = slices.Clip(args)
 	load := loadFronts(b, points)
 	fmt.Printf("\n%d namespaces, %d points; loading all programs takes %.2f s\n", n, points, load.Seconds())
-	fmt.Printf("  %-18s %9s %9s %8s %14s %9s %9s\n", "", "attach", "points/s", "stop", "kernel memory", "RSS", "idle CPU")
+	fmt.Printf("  %-18s %9s %9s %9s %8s %14s %9s %9s %9s\n", "", "attach", "CPU", "points/s", "stop", "kernel memory", "RSS", "own", "idle CPU")
 	for _, s := range []*scaled{
 		{name: "tcx", args: args},
 		{name: "tcx --fast-attach", args: append(args, "--fast-attach")},
@@ -73,8 +76,8 @@ func BenchmarkScale(b *testing.B) {
 		{name: "tcx, --all", args: append([]string{"attach", "--all", "--listen", "", "--output", "none"}, excludeAllBut(prefix)...)},
 	} {
 		s.measure(b)
-		fmt.Printf("  %-18s %7.2f s %9.0f %6.2f s %11.1f MB %9s %7.2f %%\n", s.name, s.attach.Seconds(),
-			float64(points)/s.attach.Seconds(), s.stop.Seconds(), float64(s.kernel)/1e6, byteCount(s.rss), s.idle)
+		fmt.Printf("  %-18s %7.2f s %7.2f s %9.0f %6.2f s %11.1f MB %9s %9s %7.2f %%\n", s.name, s.attach.Seconds(), s.cpu.Seconds(),
+			float64(points)/s.attach.Seconds(), s.stop.Seconds(), float64(s.kernel)/1e6, byteCount(s.rss), byteCount(s.own), s.idle)
 	}
 	b.ReportMetric(0, "ns/op")
 }
@@ -137,12 +140,15 @@ func (s *scaled) measure(b *testing.B) {
 		return nil
 	})
 	s.attach = time.Since(start)
+	s.cpu = cpuOf(b, cmd.Process.Pid)
+	time.Sleep(settle)
 	cpu := cpuOf(b, cmd.Process.Pid)
 	time.Sleep(idleSpan)
 	s.idle = 100 * (cpuOf(b, cmd.Process.Pid) - cpu).Seconds() / idleSpan.Seconds()
 	status := fmt.Sprintf("/proc/%d/status", cmd.Process.Pid)
 	s.rss = procNumber(b, status, "VmRSS:")
-	s.kernel = before - memAvailable(b) - procNumber(b, status, "RssAnon:")
+	s.own = procNumber(b, status, "RssAnon:")
+	s.kernel = before - memAvailable(b) - s.own
 	start = time.Now()
 	stop()
 	s.stop = time.Since(start)
