@@ -136,7 +136,7 @@ func again(err error, try int, k kernel, w io.Writer) bool {
 
 // environment returns what holds inside, too.
 func environment() []string {
-	env := []string{"NETOBS_TEST_PRIVILEGED=1"}
+	env := []string{"NETOBS_TEST_PRIVILEGED=1", "NETOBS_TEST_PATIENCE=10"}
 	for _, e := range os.Environ() {
 		if strings.HasPrefix(e, "NETOBS_") {
 			env = append(env, e)

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -323,9 +324,15 @@ func (ns *NS) Connect(to *net.TCPListener) (client, server *net.TCPConn) {
 	return client, server
 }
 
+// patienceEnv is how much longer than usual things may take: an emulated machine is slow.
+const patienceEnv = "NETOBS_TEST_PATIENCE"
+
 // Eventually waits until check returns nil, and fails the test with its last error after the deadline.
 func Eventually(tb testing.TB, deadline time.Duration, check func() error) {
 	tb.Helper()
+	if factor, err := strconv.Atoi(os.Getenv(patienceEnv)); err == nil {
+		deadline *= time.Duration(factor)
+	}
 	end := time.Now().Add(deadline)
 	for {
 		err := check()
