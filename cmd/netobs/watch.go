@@ -23,7 +23,9 @@ const (
 // watchOptions are the flags of watch.
 type watchOptions struct {
 	target
+	filter   watchFilter
 	segments string
+	payload  bool
 	style    watchStyle
 	out      watchOutput
 	count    int
@@ -34,6 +36,8 @@ func (o *watchOptions) addFlags(fs *pflag.FlagSet) {
 	o.target.addFlags(fs)
 	fs.StringVar(&o.segments, "segments", segmentsControl,
 		"`which` segments: control (SYN, FIN, RST, and the ACKs that complete) or all, which\nneeds more of the CPU")
+	fs.BoolVar(&o.payload, "payload", false, "with the first line of plain HTTP requests and responses")
+	o.filter.addFlags(fs)
 	o.out.addFlags(fs)
 	fs.BoolVar(&o.style.plain, "plain", false, "only what tcpdump prints, without what segments mean")
 	fs.BoolVarP(&o.style.absolute, "absolute-tcp-sequence-numbers", "S", false, "sequence numbers as sent, not relative")
@@ -46,7 +50,10 @@ func (o *watchOptions) addFlags(fs *pflag.FlagSet) {
 
 // validate returns all that is wrong with the flags.
 func (o *watchOptions) validate() error {
-	errs := []error{o.target.validate(), o.out.validate()}
+	errs := []error{o.target.validate(), o.filter.validate(), o.out.validate()}
+	if o.out.ladder.draw && o.filter.only != 0 {
+		errs = append(errs, errors.New("--ladder needs the segments that --flags leaves out"))
+	}
 	if o.segments != segmentsControl && o.segments != segmentsAll {
 		errs = append(errs, fmt.Errorf("--segments is control or all, not %q", o.segments))
 	}
@@ -68,6 +75,8 @@ func newWatch(stdout, stderr io.Writer) *cobra.Command {
 network namespaces can be watched at once; one that a segment crosses shows it once. Ctrl-C ends it.`,
 		Example: `  netobs watch --netns test
   netobs watch --all --segments all
+  netobs watch --all --outcome refused,unanswered
+  netobs watch --netns test --payload --port 8080
   netobs watch --netns test --plain -tttt
   netobs watch --netns test --ladder --segments all
   netobs watch --netns test --write - | wireshark -k -i -
@@ -89,16 +98,26 @@ func watch(ctx context.Context, o watchOptions, stdout, stderr io.Writer) error 
 	ctx, enough := context.WithCancel(ctx)
 	defer enough()
 	o.style.named = o.dynamic.All || len(o.dynamic.Containers)+len(o.netns)+len(o.pids) > 1
+	o.style.only, o.out.only = o.filter.only, o.filter.only
+	shows := o.shows()
 	text := func() follower { return newWatchText(stdout, o.style, isTerminal(stdout)) }
-	all := o.segments == segmentsAll
-	out, err := o.out.follower(stdout, text, !all)
+	shown, err := o.out.follower(stdout, text, !shows.All)
 	if err != nil {
 		return err
 	}
-	l := live{target: &o.target, out: &countdown{follower: out, left: o.count, enough: enough}, stderr: stderr,
-		shows: &bpf.Watch{All: all}}
+	out := shown
+	if o.count > 0 {
+		out = &countdown{follower: out, only: o.filter.only, left: o.count, enough: enough}
+	}
+	var back *heldBack
+	if o.filter.ends.any() {
+		back = newHeldBack(out, o.filter.ends)
+		out = back
+	}
+	l := live{target: &o.target, out: out, stderr: stderr, shows: shows}
 	l.ended = func(p *pipeline, took time.Duration) error {
-		if err := finish(out); err != nil || o.out.capture.file == "" {
+		err := errors.Join(finish(shown), printMissing(stderr, p, back))
+		if err != nil || o.out.capture.file == "" {
 			return err
 		}
 		return printSummary(stderr, p, took)
@@ -106,36 +125,58 @@ func watch(ctx context.Context, o watchOptions, stdout, stderr io.Writer) error 
 	return l.watch(ctx)
 }
 
-// countdown hands on so many segments, and then says that it is enough.
+// shows returns what the programs are to report. They need not report all segments if only those are wanted that they report
+// anyway.
+func (o *watchOptions) shows() *bpf.Watch {
+	control := o.segments == segmentsControl || o.filter.only != 0 && decode.Flags(o.filter.only)&^(decode.SYN|decode.FIN|decode.RST) == 0
+	return &bpf.Watch{All: !control, Payload: o.payload, Filter: o.filter.connections}
+}
+
+// printMissing says what is missing. back is nil if nothing was held back.
+func printMissing(w io.Writer, p *pipeline, back *heldBack) error {
+	stats, err := p.loader.Stats()
+	if err != nil {
+		return err
+	}
+	if n := stats.RecordsLost; n > 0 {
+		fmt.Fprintf(w, "%s lost, as they came faster than they were taken; --ring-bytes makes more room\n", plural(n, "segment"))
+	}
+	if back != nil && back.dropped > 0 {
+		fmt.Fprintf(w, "%s dropped before it was known how their connections end, as no more than %d are held back\n",
+			plural(back.dropped, "segment"), back.most)
+	}
+	return nil
+}
+
+// countdown hands on until so many segments were shown, and then says that it is enough.
 type countdown struct {
 	follower
-	left   int // 0: no end
+	only   flagFilter // those that are shown
+	left   int
 	enough func()
-	over   bool
 }
 
 func (c *countdown) handshake(h *decode.Handshake) {
-	if !c.over {
+	if c.left > 0 {
 		c.follower.handshake(h)
 	}
 }
 
 func (c *countdown) connection(conn *decode.Connection) {
-	if !c.over {
+	if c.left > 0 {
 		c.follower.connection(conn)
 	}
 }
 
 func (c *countdown) place(seg *decode.Segment, place decode.Place) {
-	if c.over {
-		return
-	}
-	c.follower.place(seg, place)
 	if c.left == 0 {
 		return
 	}
+	c.follower.place(seg, place)
+	if !c.only.passes(seg) {
+		return
+	}
 	if c.left--; c.left == 0 {
-		c.over = true
 		c.enough()
 	}
 }

@@ -17,6 +17,7 @@ type watchOutput struct {
 	ladder  ladderOptions
 	capture captureOptions
 	print   bool // lines beside a capture
+	only    flagFilter
 }
 
 func (o *watchOutput) addFlags(fs *pflag.FlagSet) {
@@ -62,7 +63,7 @@ func (o *watchOutput) follower(stdout io.Writer, text func() follower, controlOn
 		l.clock = func() int64 { return time.Now().UnixNano() }
 		out = l
 	case o.form == outputJSON:
-		out = jsonSegments{lines: newJSON(stdout), results: true}
+		out = o.only.of(jsonSegments{lines: newJSON(stdout), results: true})
 	default:
 		out = text()
 	}
@@ -75,9 +76,9 @@ func (o *watchOutput) follower(stdout io.Writer, text func() follower, controlOn
 		return nil, err
 	}
 	if out == nil {
-		return c, nil
+		return o.only.of(c), nil
 	}
-	return both{c, out}, nil
+	return both{o.only.of(c), out}, nil
 }
 
 // finish ends what out writes.

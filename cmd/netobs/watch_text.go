@@ -23,6 +23,7 @@ type watchText struct {
 
 // watchStyle is how lines look.
 type watchStyle struct {
+	only     flagFilter
 	plain    bool // without what segments mean
 	absolute bool // sequence numbers as sent
 	named    bool // with the name of the namespace
@@ -44,6 +45,8 @@ func (t *watchText) handshake(h *decode.Handshake) {
 		words = "unanswered, nothing came back for "
 	case decode.OutcomeHalfOpen:
 		words = "half open, the SYN-ACK was not acknowledged for "
+	case decode.OutcomeUnknown:
+		words = "no verdict, segments may be missing, nothing came for "
 	default:
 		return
 	}
@@ -70,13 +73,16 @@ func (t *watchText) flush() error { return t.w.Flush() }
 func (t *watchText) place(seg *decode.Segment, place decode.Place) {
 	talk, side := t.numbering.of(seg)
 	seqBase, ackBase := talk.bases(seg, side)
+	talk.follow(seg, side)
+	if !t.only.passes(seg) {
+		return
+	}
 	if t.absolute {
 		seqBase, ackBase = 0, 0
 	}
 	t.begin(seg.Time, seg.Point)
-	t.line = appendIP(t.line, seg, seqBase, ackBase)
+	t.line = appendGist(appendIP(t.line, seg, seqBase, ackBase), seg)
 	if !t.plain {
-		talk.follow(seg, side)
 		t.margin()
 		t.paint(placeColour(place))
 		t.add("# ")
