@@ -165,6 +165,8 @@ static __always_inline _Bool report_decide(struct flow_half *mine, struct flow_h
 	if (r->kinds) {
 		flow_owner_reports(mine, r->kinds, news);
 		flow_note(mine, r->kinds, s->seq, r->fin);
+		if (r->kinds & KIND_FIN)
+			flow_fence(mine);
 	}
 	note_acknowledgments(mine, theirs, r);
 	return 1;
