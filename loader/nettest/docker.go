@@ -34,6 +34,24 @@ type Docker struct {
 // StartDocker starts an engine with an image of busybox, until the end of the test.
 func StartDocker(tb testing.TB) *Docker {
 	tb.Helper()
+	return startDocker(tb, func() error { return nil })
+}
+
+// StartDockerShared starts one whose mounts are shared, as systemd makes them: containers can hear of mounts of the host. Its own
+// mounts are not seen by others.
+func StartDockerShared(tb testing.TB) *Docker {
+	tb.Helper()
+	return startDocker(tb, func() error {
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return err
+		}
+		return unix.Mount("", "/", "", unix.MS_REC|unix.MS_SHARED, "")
+	})
+}
+
+// startDocker prepares the thread on which the daemon is started.
+func startDocker(tb testing.TB, prepare func() error) *Docker {
+	tb.Helper()
 	NeedPrivileges(tb)
 	waitTurn(tb, "/run/netobs-test-docker.lock")
 	d := &Docker{tb: tb, NS: New(tb, "dockerhost")}
@@ -54,7 +72,7 @@ func StartDocker(tb testing.TB) *Docker {
 		tb.Skipf("needs Docker and a static busybox of its own: %v", err)
 	}
 	d.NS.Up("lo")
-	d.start()
+	d.start(prepare)
 	if err := d.call("POST", "/images/create?fromSrc=-&repo=busybox&tag=test", bytes.NewReader(tarOf(tb, files)), nil); err != nil {
 		tb.Fatal(err)
 	}
@@ -87,7 +105,7 @@ func (d *Docker) Run(args ...string) string {
 }
 
 // start runs the daemon, and stops it at the end of the test.
-func (d *Docker) start() {
+func (d *Docker) start(prepare func() error) {
 	dir := d.tb.TempDir()
 	log, err := os.Create(filepath.Join(dir, "log"))
 	if err != nil {
@@ -97,7 +115,12 @@ func (d *Docker) start() {
 	daemon := exec.Command("dockerd", "--data-root", filepath.Join(dir, "data"), "--pidfile", filepath.Join(dir, "pid"),
 		"--host", "unix://"+dockerSocket, "--storage-driver", "vfs")
 	daemon.Stdout, daemon.Stderr = log, log
-	d.NS.Do(daemon.Start)
+	d.NS.Do(func() error {
+		if err := prepare(); err != nil {
+			return err
+		}
+		return daemon.Start()
+	})
 	ended := make(chan error, 1)
 	go func() { ended <- daemon.Wait() }()
 	d.tb.Cleanup(func() {
