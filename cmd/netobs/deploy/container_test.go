@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -94,10 +93,8 @@ func allBut(prefix string) (args []string) {
 func TestContainer(t *testing.T) {
 	d := nettest.StartDockerShared(t)
 	dir := write(t, "docker")
-	build := exec.Command("go", "build", "-trimpath", "-o", filepath.Join(dir, "netobs"), "..")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := os.Link(mustBuild(t), filepath.Join(dir, "netobs")); err != nil {
+		t.Fatal(err)
 	}
 	d.Run("build", "--tag", "netobs", dir)
 	prefix := fmt.Sprintf("boxed%dx", os.Getpid())
