@@ -48,15 +48,21 @@ func listDashboards(w io.Writer) error {
 	return tw.Flush()
 }
 
-func findDashboard(args []string) ([]byte, error) {
+func dashboardNames() []string {
 	var names []string
+	for _, d := range grafana.Dashboards {
+		names = append(names, d.Name)
+	}
+	return names
+}
+
+func findDashboard(args []string) ([]byte, error) {
 	for _, d := range grafana.Dashboards {
 		if len(args) == 1 && d.Name == args[0] {
 			return d.JSON(), nil
 		}
-		names = append(names, d.Name)
 	}
-	choice := strings.Join(names, ", ")
+	choice := strings.Join(dashboardNames(), ", ")
 	if len(args) == 1 {
 		return nil, fmt.Errorf("there is no dashboard %q: there are %s", args[0], choice)
 	}

@@ -19,6 +19,8 @@ func newCheck(stdout io.Writer) *cobra.Command {
 		Long: `Tell whether netobs can work here: it loads its programs and attaches them with each hook in a network namespace of its
 own, which changes nothing, and looks at capabilities, memory limits, settings, what a killed netobs left behind, and
 who else is attached to interfaces. The exit code is 1 if "netobs attach" cannot work.`,
+		Example: `  netobs check
+  netobs check --output json | jq '.findings[] | select(.state == "missing")'`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if output != outputText && output != outputJSON {

@@ -29,7 +29,8 @@ func newDemo(stdout, stderr io.Writer) *cobra.Command {
 		Long: `Tell the story of one TCP connection, segment by segment, then of one that is refused, and show the lines and the
 metrics that come of them. The demo needs root and nothing else: it makes a network namespace of its own with an HTTP
 server and a client in it, watches it, and removes everything again, also after Ctrl-C.`,
-		Args: noArgs,
+		Example: `  netobs demo`,
+		Args:    noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return demo(cmd.Context(), stdout, stderr)
 		},

@@ -23,6 +23,8 @@ it stopped). With the other hooks the kernel removes everything by itself. What 
 to others, is left alone.
 
 netobs attach does the same when it starts, in the namespaces that it watches.`,
+		Example: `  netobs detach
+  netobs detach --netns test`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return detach(cmd.Context(), names, stdout) },
 	}

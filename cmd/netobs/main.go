@@ -46,16 +46,17 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		Use:   "netobs",
 		Short: "Watch TCP connections being born and dying, in every network namespace",
 		Example: `  netobs demo                    the whole story of one connection, on any Linux machine
-  netobs attach --netns test     watch one network namespace
-  netobs attach --netns host     watch the host's own
-  netobs read lo.pcap            the same of a capture file`,
+  netobs attach --netns test     watch one network namespace: connections, and metrics
+  netobs watch --netns test      its segments, with what they mean
+  netobs top --all               the whole host at a glance
+  netobs read lo.pcap            connections in a capture file
+  netobs check                   can it work here, and if not, what to do`,
 		Args:          noArgs,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SuggestionsMinimumDistance = 2
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -78,11 +79,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		newAlerts(stdout),
 		newDemo(stdout, stderr),
 		newSchema(stdout),
+		newMan(),
 		newVersion(stdout),
 	)
+	root.SetHelpTemplate(helpTemplate)
+	err := addCompletion(root)
 	tidyHelp(root)
 
-	err := root.ExecuteContext(ctx)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	if err == nil {
 		return 0
 	}
@@ -99,9 +105,10 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 
 func newVersion(stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
-		Use:   "version",
-		Short: "Print the version",
-		Args:  noArgs,
+		Use:     "version",
+		Short:   "Print the version",
+		Example: `  netobs version`,
+		Args:    noArgs,
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintln(stdout, versionLine())
 			return err
