@@ -3,7 +3,7 @@ package rules
 
 import _ "embed"
 
-// File is a rule file. The runbook_url of each alert is a section of README.md.
+// File is a rule file. The runbook_url of each alert is a section of README.md. The alerts keep the label port, if there is one.
 //
 //go:embed netobs.yaml
 var File []byte
