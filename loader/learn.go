@@ -162,7 +162,7 @@ func takeCensus(ns *Netns, p paths, local map[netip.Addr]bool) (found census, er
 			}
 			open[endsOf(c.socket.local, c.remote)] = true
 			if clock.monotonic()-found.began > int64(learnWithin) {
-				return fmt.Errorf("there are %d, too many to look for the ways of all within %s", len(conns), learnWithin)
+				return fmt.Errorf("to find out which interfaces all %d pass takes longer than %s", len(conns), learnWithin)
 			}
 			if p.pass(c) {
 				found.open = append(found.open, k)

@@ -4,7 +4,7 @@ import "time"
 
 // Kernel is what the kernel side has counted since the program began. All counts only grow, also when an interface or a
 // point goes away: its last counts stay in the sums, else Prometheus takes the drop for a restart and counts everything
-// anew. They may go together with their whole namespace.
+// anew. They may go together with their whole namespace, or all those of an interface label that is long gone.
 type Kernel struct {
 	// Points are the counters of each observation point. Several may have equal names (two interfaces with one label, a
 	// point that replaces another): they are added up.
