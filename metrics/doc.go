@@ -53,6 +53,33 @@
 // kernel.bpf_stats_enabled is 1, for which it reads the clock twice a run. Each point's program counts; the time of the program that it
 // calls for control segments is in its own, the runs are not.
 //
+// What the decoder counts is handed over once for each batch of records that was drained, so that a scrape sees handshakes,
+// teardowns and open connections as of one moment. The kernel's counters are read at each scrape, without stopping anything.
+//
+// # Exemplars
+//
+// In OpenMetrics and Protobuf, handshakes_total shows of each outcome but completed whose the last one was, and
+// handshake_duration_seconds whose a slow one was: labels originator and responder, address and port. Slow is what took a
+// second or more, for which a segment must have been lost, and what falls into classic buckets, or above, in which at most
+// one in a hundred of its series did before.
+//
+// # Limits
+//
+// netns has at most --max-namespaces values, and interface as many in each namespace. Those that come when all are taken count in
+// "other" for as long as they exist, also when others have gone since; so no series changes its meaning. What other tells only
+// grows, by what each of them gains from one scrape to the next. A namespace that is called other counts there, too.
+//
+// Series of a namespace, or an interface, go 5 min after its end, and never into other, where increase() would count them again.
+// Until then a new one of the name goes on with them. After that it begins at 0, and so says the series' created timestamp,
+// which Prometheus reads from Protobuf if told to (created-timestamp-zero-ingestion): else an increase is missed if the new
+// counter is above the old one when it is first scraped. In OpenMetrics text the timestamp is a sample more for each series, and
+// only there with --metrics full.
+//
+// --metrics-port-label adds the label port, the responder's, to handshakes_total and handshake_duration_seconds: 8 and up to 36
+// series more for each role, namespace and port in use. The ports given have a value of their own, or else the first 50 to which
+// 10 handshakes completed, which no scan does; they keep it until netobs ends. What a port counted before, and all others, is
+// in "other".
+//
 // # When a series appears
 //
 // A counter that appears with its first event hides that event from rate(). So these begin at 0: handshakes_total with

@@ -21,7 +21,7 @@ var (
 
 func (m *Metrics) newHistogram(f *family, buckets []float64) *prometheus.HistogramVec {
 	return prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name:                           f.name,
+		Name:                           Prefix + f.name,
 		Help:                           f.help,
 		Buckets:                        buckets,
 		NativeHistogramBucketFactor:    nativeFactor,

@@ -94,7 +94,7 @@ func New(build Build, kernel func() (Kernel, error), opts Options) *Metrics {
 	}
 	for _, f := range families {
 		if f.level <= opts.Level {
-			m.descs[f] = prometheus.NewDesc(f.name, f.help, m.labels(f), nil)
+			m.descs[f] = prometheus.NewDesc(Prefix+f.name, f.help, m.labels(f), nil)
 		}
 	}
 	m.handshakeDuration = m.newHistogram(handshakeDuration, handshakeBuckets)
@@ -132,10 +132,10 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	m.connectionDuration.Collect(ch)
 }
 
-// register registers m under Prefix, and what concerns the process under the names that all programs have for it:
+// register registers m, and what concerns the process under the names that all programs have for it:
 // process_resident_memory_bytes, process_cpu_seconds_total and others.
 func register(reg prometheus.Registerer, m *Metrics) {
-	prometheus.WrapRegistererWithPrefix(Prefix, reg).MustRegister(m)
+	reg.MustRegister(m)
 	reg.MustRegister(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	if m.opts.Level >= LevelFull {
 		reg.MustRegister(collectors.NewGoCollector())
