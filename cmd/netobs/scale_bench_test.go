@@ -44,7 +44,11 @@ type scaled struct {
 // Kernel memory is what MemAvailable lost, less the process's own: of RSS, RssAnon. The rest is files, and what it maps of the
 // kernel's. Nobody sends anything meanwhile.
 //
-// The processes are never killed: a kernel that frees thousands of programs at once may not recover.
+// The processes are never killed: a kernel that frees thousands of programs at once may not recover. For many namespaces,
+// take an emulated one, which does all the same, slowly; in this directory:
+//
+//	NETOBS_BENCH_NAMESPACES=500 CGO_ENABLED=0 go test -timeout 2h -run '^$' -bench Scale -benchtime 1x \
+//		-exec "$PWD/../../build/kernels --timeout 2h --memory 6G --exec newest" .
 func BenchmarkScale(b *testing.B) {
 	nettest.NeedPrivileges(b)
 	n := benchNamespaces
