@@ -6,7 +6,7 @@ C_FILES := bpf/netobs.bpf.c $(wildcard bpf/headers/*.h)
 CORPUS := $(or $(NETOBS_CORPUS),../shared/corpus)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 
-.PHONY: build generate test test-capabilities test-kernels bench lint demo clean
+.PHONY: build generate test test-capabilities test-kernels bench lint demo clean install uninstall image
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w -X main.version=$(VERSION)" -o build/netobs ./cmd/netobs
@@ -55,6 +55,37 @@ lint:
 	go tool staticcheck ./...
 	for arch in arm64 s390x; do CGO_ENABLED=0 GOARCH=$$arch go build ./... || exit 1; done # s390x is big-endian
 	$(CLANG_FORMAT) --dry-run --Werror $(C_FILES)
+
+# Installs build/netobs with its unit, man pages and completions below PREFIX, or below DESTDIR for who makes a package. Start it by
+#   systemctl enable --now netobs.socket netobs.service
+PREFIX ?= /usr/local
+NETOBS ?= build/netobs
+BIN := $(DESTDIR)$(PREFIX)/bin
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
+MAN := $(DESTDIR)$(PREFIX)/share/man/man1
+BASH := $(DESTDIR)$(PREFIX)/share/bash-completion/completions
+ZSH := $(DESTDIR)$(PREFIX)/share/zsh/site-functions
+FISH := $(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d
+install: $(NETOBS)
+	install -d $(BIN) $(UNITS) $(MAN) $(BASH) $(ZSH) $(FISH)
+	install -m 755 $(NETOBS) $(BIN)/netobs
+	$(NETOBS) manifest systemd --to $(UNITS)
+	sed -i 's,=/usr/local/bin/,=$(PREFIX)/bin/,' $(UNITS)/netobs.service
+	$(NETOBS) man --to $(MAN)
+	$(NETOBS) completion bash > $(BASH)/netobs
+	$(NETOBS) completion zsh > $(ZSH)/_netobs
+	$(NETOBS) completion fish > $(FISH)/netobs.fish
+build/netobs:
+	$(MAKE) build
+
+uninstall:
+	rm -f $(BIN)/netobs $(UNITS)/netobs.service $(UNITS)/netobs.socket $(MAN)/netobs.1 $(MAN)/netobs-*.1
+	rm -f $(BASH)/netobs $(ZSH)/_netobs $(FISH)/netobs.fish
+
+# A container image called netobs.
+image: build
+	$(NETOBS) manifest docker --to build/image
+	docker build --tag netobs build/image
 
 demo: build
 	./build/netobs demo

@@ -25,7 +25,7 @@ import (
 
 // worst is the score of systemd-analyze security, times ten, that the unit may have: 0 is best, 100 is none. Most of it is for
 // being root, with these capabilities, in the host's network.
-const worst = 33
+const worst = 28
 
 // capabilities are those that netobs takes with --all and without lines, as the README says.
 var capabilities = []string{"NET_ADMIN", "NET_BROADCAST", "SYS_ADMIN", "SYS_PTRACE"}
