@@ -25,7 +25,7 @@ type WriterOptions struct {
 }
 
 // A Writer writes segments into a pcapng file: an interface for each observation point, which tells its namespace, and packets with
-// all that a segment holds (see [decode.Segment.AppendPacket]), cut behind their TCP header. A [Reader] finds the namespaces again,
+// all that a segment holds (see [decode.Segment.AppendPacket]), cut behind what is known of their payload. A [Reader] finds the namespaces again,
 // so that connections of several are kept apart.
 type Writer struct {
 	w      io.Writer
@@ -36,8 +36,12 @@ type Writer struct {
 	length int64
 }
 
-// snapLength is the longest that a packet may be: an IPv6 header, and a TCP header with all options.
-const snapLength = 40 + 60
+const (
+	// dataMost is how much payload of a packet is written, if there is any.
+	dataMost = 156
+	// snapLength is the longest that a packet may be: an IPv6 header, a TCP header with all options, and that.
+	snapLength = 40 + 60 + dataMost
+)
 
 // application begins what a file says of the program that wrote it.
 const application = "netobs "
@@ -59,8 +63,9 @@ func (w *Writer) Write(seg *decode.Segment, comments ...string) error {
 		}
 	}
 	w.frame = seg.AppendPacket(w.frame[:0])
-	info := gopacket.CaptureInfo{Timestamp: time.Unix(0, seg.Time), CaptureLength: len(w.frame),
-		Length: len(w.frame) + int(seg.Payload), InterfaceIndex: on}
+	length := len(w.frame) + int(seg.Payload)
+	w.frame = append(w.frame, seg.Data[:min(len(seg.Data), dataMost)]...)
+	info := gopacket.CaptureInfo{Timestamp: time.Unix(0, seg.Time), CaptureLength: len(w.frame), Length: length, InterfaceIndex: on}
 	var flags pcapgo.NgEpbFlags
 	switch seg.Point.Direction {
 	case decode.Ingress:
