@@ -23,7 +23,8 @@
 // attached when no event waits: the namespaces' own ends before the host's, and a veth that moves only where it arrives. A
 // namespace that is new has its lo watched 11 ms after it was begun to be made, a veth pair both its ends 36 ms after; with
 // Options.FastAttach 3 and 4 ms, since each TCX link takes 9 ms otherwise (minima of 200, Linux 6.18; the medians of a
-// machine that five times as much is asked of are twice that). What a namespace or an interface counted is told for 5 min after its end.
+// machine that five times as much is asked of are twice that). What a namespace or an interface counted is told for 5 min
+// after its end.
 //
 // The package keeps the main goroutine on the main thread (see init): threads that entered a namespace end, and the main
 // thread cannot.

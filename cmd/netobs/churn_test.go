@@ -109,7 +109,7 @@ func TestChurn(t *testing.T) {
 	c.n.wantPoints(3) // lo and two of the bridge
 	c.n.wantHoldings(before)
 	c.n.wantTallies(c.want)
-	c.n.wantTotals()
+	c.n.wantTotals(c.hub.Name)
 	slices.Sort(c.ends)
 	t.Logf("%d namespaces; after the last process left, a namespace took %v (median), %v (longest) to end; counted %d connections",
 		len(c.ends), c.ends[len(c.ends)/2], c.ends[len(c.ends)-1], c.want[tally{c.hub.Name, "responder", "completed"}])

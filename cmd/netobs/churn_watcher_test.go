@@ -373,8 +373,8 @@ func (w *watcher) wantTallies(want map[tally]int) {
 	})
 }
 
-// wantTotals holds the metrics against each other and against the lines.
-func (w *watcher) wantTotals() {
+// wantTotals holds the metrics against each other and against the lines. All namespaces but the hub have ended.
+func (w *watcher) wantTotals(hub string) {
 	w.t.Helper()
 	lines := make(map[string]int)
 	for line := range strings.Lines(w.stdout.String()) {
@@ -383,7 +383,11 @@ func (w *watcher) wantTotals() {
 			lines[l.Netns]++
 		}
 	}
-	w.session.waitFor(0, "connections") // those that nobody counts, too: they end with their namespace, when all is read
+	for netns := range lines {
+		if netns != hub { // where one may wait for its peer, which is gone
+			w.session.waitFor(0, "connections", label("netns", netns))
+		}
+	}
 	m := w.session.scrape()
 	for netns, n := range lines {
 		if got := m.sum("handshakes_total", label("netns", netns)); got != float64(n) {
