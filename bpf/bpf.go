@@ -5,6 +5,7 @@
 // its own with its identity baked in. The slow program, one for all, sees the few packets that the fronts pass on. TCX and
 // the filters of a clsact qdisc take the same two, netobs_front and netobs_slow; XDP takes netobs_xdp and netobs_xdp_slow.
 // For netobs watch, netobs_watch and netobs_xdp_watch stand in the place of the slow programs.
+// What a slow program does after it counted is in a function that is not static, as the verifier looks at those once.
 // headers/netobs.h is the truth about records and counters.
 //
 // "go generate" needs clang 19, llvm-strip 19 and the Debian package libbpf-dev; building and testing need none of them.
