@@ -9,6 +9,8 @@
 // and stay in KERNELS_DIR, by default netobs/kernels in the user's cache directory. NETOBS_ variables of the environment
 // hold inside, too.
 //
+// What takes long, or much memory, is given them by --timeout and --memory.
+//
 // Build it with CGO_ENABLED=0, as "make build/kernels" does: there is no C library inside.
 package main
 
