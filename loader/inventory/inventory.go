@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -100,11 +99,11 @@ type scanner struct {
 	dev  uint64 // of the file system whose files namespaces are
 	host uint64 // inode
 
-	names      map[uint64][]string  // paths, by inode
-	strays     map[string]time.Time // paths that are no namespaces, since when
-	processes  map[uint64]process   // the oldest, by inode
-	members    map[int]member       // by pid
-	containers map[uint64][]string  // ids of those that have processes there, sorted, by inode; not the host's
+	names      map[uint64][]string // paths, by inode
+	strays     map[string]stray    // by path
+	processes  map[uint64]process  // the oldest, by inode
+	members    map[int]member      // by pid
+	containers map[uint64][]string // ids of those that have processes there, sorted, by inode; not the host's
 	looked     int
 	skipped    map[Skip]int
 	runtimes   runtimes

@@ -308,3 +308,33 @@ func TestParseMessage(t *testing.T) {
 		t.Error("a field of an unknown form was accepted")
 	}
 }
+
+// TestStrays: a file that is no namespace for long is told; one of the same name that was just made is not.
+func TestStrays(t *testing.T) {
+	h := newHost(t)
+	h.netns("/run/netns/other")
+	link := func() { // on the file system of the fake host, what is a file is a namespace
+		if err := os.Symlink("nowhere", h.root+"/run/netns/test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	link()
+	s := h.scanner()
+	if got := s.strayNames(); len(got) != 0 {
+		t.Errorf("%q at once", got)
+	}
+	for path, one := range s.strays {
+		one.since = one.since.Add(-strayAfter)
+		s.strays[path] = one
+	}
+	h.rescan(s)
+	if got := s.strayNames(); !slices.Equal(got, []string{"/run/netns/test"}) {
+		t.Errorf("%q after long", got)
+	}
+	h.remove("/run/netns/test")
+	link()
+	h.rescan(s)
+	if got := s.strayNames(); len(got) != 0 {
+		t.Errorf("%q of one that was just made", got)
+	}
+}

@@ -28,11 +28,17 @@ type process struct {
 // one, "ip netns del" removes it just after.
 const strayAfter = time.Second
 
+// stray is a file that has the name of a namespace and is none.
+type stray struct {
+	since time.Time     // that is known
+	made  unix.Timespec // the file, or it was changed: another one of that name is not known for as long
+}
+
 // scanNames finds the namespaces that have names, and files that should be namespaces and are none. It reports whether the
 // former changed.
 func (s *scanner) scanNames() bool {
 	old, oldStrays := s.names, s.strays
-	s.names, s.strays = make(map[uint64][]string), make(map[string]time.Time)
+	s.names, s.strays = make(map[uint64][]string), make(map[string]stray)
 	for _, dir := range nameDirs {
 		entries, _ := os.ReadDir(s.root + dir) // none if there is no such directory
 		for _, e := range entries {
@@ -42,10 +48,14 @@ func (s *scanner) scanNames() bool {
 				s.names[st.Ino] = append(s.names[st.Ino], path)
 				continue
 			}
-			s.strays[path] = time.Now()
-			if since, ok := oldStrays[path]; ok {
-				s.strays[path] = since
+			if unix.Lstat(s.root+path, &st) != nil {
+				continue // it has gone
 			}
+			now := stray{time.Now(), st.Ctim}
+			if old, ok := oldStrays[path]; ok && old.made == now.made {
+				now = old
+			}
+			s.strays[path] = now
 		}
 	}
 	for _, paths := range s.names {
@@ -56,8 +66,8 @@ func (s *scanner) scanNames() bool {
 
 // strayNames are the files that have been no namespaces for longer than it takes to make one, sorted.
 func (s *scanner) strayNames() (paths []string) {
-	for path, since := range s.strays {
-		if time.Since(since) >= strayAfter {
+	for path, stray := range s.strays {
+		if time.Since(stray.since) >= strayAfter {
 			paths = append(paths, path)
 		}
 	}
