@@ -11,8 +11,9 @@ import (
 	"github.com/cilium/ebpf"
 )
 
-// Flows that differ in one thing by the same step, as those of a tool that counts, share buckets of the pending filter no more
-// often than random ones. Each seed is another one, and a hash that is bad at it is so for some.
+// Flows that differ in one thing by the same step, as those of a tool that counts, share buckets of the pending filter about as
+// often as random ones: with the worst seeds for IPv6 twice as often. Each seed is another one, and a hash that is bad at it,
+// ten times as bad, is so for some.
 func TestSeriesSpread(t *testing.T) {
 	const flows, seeds = 8000, 4
 	addr4 := func(n uint32) netip.Addr {
@@ -61,15 +62,15 @@ func TestSeriesSpread(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			// Balls thrown into bins at random hit so many; some fewer by chance.
+			// Balls thrown into bins at random hit so many.
 			n := float64(f.entries / bucketEntries)
-			want := n * -math.Expm1(-flows/n)
+			even := n * -math.Expm1(-flows/n)
 			buckets := f.armed()
 			for i := range buckets {
 				buckets[i] /= bucketEntries
 			}
-			if got := len(slices.Compact(buckets)); float64(got) < want-60 {
-				t.Errorf("%s: %d flows share %d buckets, want some %.0f", s.name, flows, got, want)
+			if got := len(slices.Compact(buckets)); flows-float64(got) > 3*(flows-even) {
+				t.Errorf("%s: %d flows share %d buckets, random ones some %.0f", s.name, flows, got, even)
 			}
 		}
 	}
