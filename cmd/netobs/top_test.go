@@ -52,7 +52,7 @@ func TestTopOnce(t *testing.T) {
 		t.Fatal(stderr)
 	}
 	// Half of the attempts complete, but for those at the ends of the interval.
-	row := regexp.MustCompile(`1 namespace in \d+ms\n.*\n\n  NAMESPACE .*RESP P50.*\n  ` + ns.Name + ` +\d+\.\d +(4[0-9]|5[0-9])\.\d% +[1-9]`)
+	row := regexp.MustCompile(`1 namespace in \d+ms\n.*\n\n  NAMESPACE .*RESP P50.*\n  ` + ns.Name + ` +[\d.]+ +(4[0-9]|5[0-9])\.\d% +[1-9]`)
 	if !row.MatchString(stdout) {
 		t.Error(stdout)
 	}
