@@ -23,8 +23,9 @@ type Podman struct {
 	root string
 }
 
-// onlyCgroupV2 is a shell command in a mount namespace of its own. The controllers stay where they are.
-const onlyCgroupV2 = `umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec podman "$@"`
+// onlyCgroupV2 is a shell command in a mount namespace of its own. The controllers stay where they are. So does what has names of
+// network namespaces: Podman would leave a file there that it does not know to be its own the next time.
+const onlyCgroupV2 = `mount -t tmpfs none /run/netns && umount -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec podman "$@"`
 
 // NewPodman makes ready for containers of busybox. They are removed at the end of the test.
 func NewPodman(tb testing.TB) *Podman {
