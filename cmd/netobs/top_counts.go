@@ -156,13 +156,17 @@ type toldFailure struct {
 	lines []string
 }
 
-// durations returns the durations since a time in all namespaces.
+// durations returns the durations since a time in all namespaces. It sorts copies: whoever counts does not wait for that.
 func (t *topCounts) durations(since time.Time) map[string]topQuantiles {
+	recent := make(map[string]topDurations)
 	t.mu.Lock()
-	defer t.mu.Unlock()
-	all := make(map[string]topQuantiles, len(t.netns))
 	for name, n := range t.netns {
-		all[name] = n.recent.quantiles(since)
+		recent[name] = topDurations{all: slices.Clone(n.recent.all)}
+	}
+	t.mu.Unlock()
+	all := make(map[string]topQuantiles, len(recent))
+	for name, d := range recent {
+		all[name] = d.quantiles(since)
 	}
 	return all
 }
